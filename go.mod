@@ -1,0 +1,3 @@
+module github.com/zferry/zferry
+
+go 1.26
