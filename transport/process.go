@@ -56,6 +56,12 @@ func stat(pid int) (state, start string, err error) {
 	return fields[0], fields[19], nil
 }
 
+// Started is when process pid of this system started, the same opaque text that Stream's started gets.
+func (Local) Started(pid int) (string, error) {
+	_, start, err := stat(pid)
+	return start, err
+}
+
 // Alive tells whether the process pid that started at start still runs on this system.
 func (Local) Alive(pid int, start string) bool {
 	state, now, err := stat(pid)
