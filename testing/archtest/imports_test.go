@@ -34,7 +34,7 @@ var owners = map[string][]string{
 	"github.com/skeema/knownhosts":    {"ssh", inTests},
 	"github.com/spf13/cobra":          {"cmd/zferry"},
 	"github.com/spf13/pflag":          {"cmd/zferry"},
-	"github.com/vbauerster/mpb":       {"cmd/zferry"},
+	"github.com/vbauerster":           {"cmd/zferry"},
 	"go.uber.org/goleak":              {inTests},
 	"golang.org/x/crypto":             {"ssh", inTests},
 	"golang.org/x/sync":               {anywhere},
