@@ -2,6 +2,7 @@ package zfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -43,6 +44,9 @@ func (h *Host) Create(ctx context.Context, dataset string, props map[string]stri
 		args = append(args, "-o", a)
 	}
 	_, err = h.run(ctx, append(args, dataset)...)
+	if errors.Is(err, errNotMounted) {
+		return nil
+	}
 	return err
 }
 

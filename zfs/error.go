@@ -21,8 +21,12 @@ type Error struct {
 // Error says what zfs said, on one line, without its usage text.
 func (e *Error) Error() string {
 	msg := e.said()
-	if msg == "" {
+	var exit exitCoder
+	switch {
+	case msg == "":
 		msg = e.Err.Error()
+	case !errors.As(e.Err, &exit):
+		msg = e.Err.Error() + ": " + msg // it did not end by itself, so its words are not all
 	}
 	if e.Hint != "" {
 		msg += " (" + e.Hint + ")"
@@ -30,19 +34,30 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("zfs %s: %s", e.Args[0], msg)
 }
 
+// exitCoder is the error of a command that ran and failed.
+type exitCoder interface {
+	error
+	ExitCode() int
+}
+
 // said is the part of the command's own words that says what was wrong.
 func (e *Error) said() string {
-	var said []string
-	for _, line := range lines(e.Stderr) {
+	return strings.Join(complaints(e.Stderr), " ")
+}
+
+// complaints are the lines of what a command wrote up to those that only explain how to use it.
+func complaints(stderr string) []string {
+	var list []string
+	for _, line := range lines(stderr) {
 		line = strings.TrimSpace(line)
 		if line == "usage:" || strings.HasPrefix(line, "A resuming stream can be generated") {
 			break
 		}
 		if line != "" {
-			said = append(said, line)
+			list = append(list, line)
 		}
 	}
-	return strings.Join(said, " ")
+	return list
 }
 
 // Unwrap lets errors.Is see both the kind and the cause.
@@ -68,47 +83,53 @@ var resumeToken = regexp.MustCompile(`zfs send -t ([0-9A-Za-z-]+)`)
 
 // failure turns what a failed command left behind into a typed error.
 func (h *Host) failure(ctx context.Context, args []string, stderr string, err error) error {
-	e := &Error{Args: args, Stderr: strings.TrimSpace(stderr), Err: err}
 	if ctx.Err() != nil {
-		// Whatever the command said while it was being ended is the symptom.
+		// What the command said while it was being ended is only the symptom.
 		return &Error{Args: args, Err: context.Cause(ctx)}
 	}
+	e := &Error{Args: args, Stderr: strings.TrimSpace(stderr), Err: err}
 	e.Kind = kindOf(masked(e.Stderr, args))
 	if e.Kind == nil && notFound(err) {
 		e.Kind = ErrNoZFS
-		if h.options.Sudo && (errors.Is(err, exec.ErrNotFound) || strings.Contains(e.Stderr, "sudo")) {
-			e.Kind = ErrSudo
+		if h.options.Sudo && errors.Is(err, exec.ErrNotFound) {
+			e.Kind = ErrSudo // the program that was looked up here
 		}
 	}
-	switch e.Kind {
-	case ErrSudo:
-		e.Hint = "it takes a line in sudoers like: USER ALL=(root) NOPASSWD: " + h.program()
-	case ErrNoZFS:
-		e.Hint = h.options.Path + " was not found on that system, in the PATH of its user or in " + searched
-	}
+	e.Hint = h.hint(e.Kind, e.Error())
 	if m := resumeToken.FindStringSubmatch(e.Stderr); m != nil {
 		return &ResumableError{Token: m[1], Err: e}
 	}
 	return e
 }
 
+// hint tells what can be done about the failures that come from how zfs is run.
+func (h *Host) hint(kind error, msg string) string {
+	switch {
+	case kind == ErrSudo && strings.Contains(msg, "not found"):
+		return "sudo was not found on that system, in the PATH of its user or in " + searched
+	case kind == ErrSudo:
+		program := h.options.Path
+		if !strings.HasPrefix(program, "/") {
+			program = "/usr/sbin/zfs"
+		}
+		return "it takes a line in sudoers there: USER ALL=(root) NOPASSWD: " + program
+	case kind == ErrNoZFS && h.options.Sudo:
+		return h.options.Path + " was not found on that system in the secure_path of sudo"
+	case kind == ErrNoZFS:
+		return h.options.Path + " was not found on that system, in the PATH of its user or in " + searched
+	}
+	return ""
+}
+
 // searched are the folders that Runners add to PATH.
 const searched = "/usr/local/sbin, /usr/sbin, /sbin, /usr/local/bin"
-
-// program is the full path of zfs as sudoers wants it, as far as it is known.
-func (h *Host) program() string {
-	if strings.HasPrefix(h.options.Path, "/") {
-		return h.options.Path
-	}
-	return "/usr/sbin/zfs"
-}
 
 // notFound tells whether a program did not run because it is not there. A shell says so with status 127.
 func notFound(err error) bool {
 	if errors.Is(err, exec.ErrNotFound) {
 		return true
 	}
-	var exit interface{ ExitCode() int }
+	var exit exitCoder
 	return errors.As(err, &exit) && exit.ExitCode() == 127
 }
 

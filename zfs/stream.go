@@ -42,7 +42,8 @@ func (h *Host) Receive(ctx context.Context, receives []Receive, stdin io.Reader,
 		return nil, err
 	}
 	for _, line := range lines(stderr) {
-		if line = strings.TrimSpace(line); line != "" {
+		// sudo has its own worries, such as a host that it cannot resolve.
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "sudo: ") {
 			warnings = append(warnings, line)
 		}
 	}

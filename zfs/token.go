@@ -1,9 +1,14 @@
 package zfs
 
 import (
+	"bytes"
+	"compress/zlib"
 	"context"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,6 +19,9 @@ import (
 func (h *Host) Token(ctx context.Context, token string) (Token, error) {
 	if err := validToken(token); err != nil {
 		return Token{}, err
+	}
+	if forged(token) {
+		return Token{}, fmt.Errorf("%w: a line of text hides in it", ErrTokenCorrupt)
 	}
 	out, err := h.run(ctx, "send", "-nvP", "-t", token)
 	if err != nil {
@@ -27,6 +35,39 @@ func validToken(token string) error {
 		return fmt.Errorf("%w: %q", ErrTokenCorrupt, token)
 	}
 	return nil
+}
+
+// tokenFields are the fields that parseToken reads.
+var tokenFields = []string{
+	"toname", "toguid", "fromguid", "bytes", "object", "offset", "rawok", "compressok", "largeblockok", "embedok",
+}
+
+// forged tells whether a string inside the token would print as a line of its own. zfs prints names as they are and finds
+// the snapshot by its GUID, so that a name that holds "\n\trawok = 1" would make a plain stream look like a raw one. A
+// token is version, checksum, length and, in hexadecimal, compressed data; one that is not is left to zfs to refuse.
+func forged(token string) bool {
+	packed, _ := hex.DecodeString(token[strings.LastIndexByte(token, '-')+1:])
+	z, err := zlib.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return false
+	}
+	const most = 1 << 20
+	// What was read before an error counts too: zfs may be less strict.
+	data, _ := io.ReadAll(io.LimitReader(z, most))
+	if len(data) == most {
+		return true
+	}
+	for _, f := range tokenFields {
+		if bytes.Contains(data, []byte("\n\t"+f+" = ")) {
+			return true
+		}
+	}
+	for _, f := range []string{"full", "incremental", "size"} {
+		if bytes.Contains(data, []byte("\n"+f+"\t")) {
+			return true
+		}
+	}
+	return false
 }
 
 func notToken(r rune) bool {
@@ -56,16 +97,16 @@ func parseToken(out string) (Token, error) {
 
 // set notes one field; a field of no interest is fine.
 func (t *Token) set(name, value string) bool {
-	var n uint64
-	switch name {
-	case "toname":
+	if name == "toname" {
 		t.ToName = value
 		return ValidSnapshotName(value) == nil
-	case "toguid", "fromguid", "bytes", "object", "offset", "rawok", "compressok", "largeblockok", "embedok":
-		var err error
-		if n, err = strconv.ParseUint(value, 0, 64); err != nil {
-			return false
-		}
+	}
+	if !slices.Contains(tokenFields, name) {
+		return true
+	}
+	n, err := strconv.ParseUint(value, 0, 64)
+	if err != nil {
+		return false
 	}
 	switch name {
 	case "toguid":
