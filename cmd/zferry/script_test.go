@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -10,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/zferry/zferry/testing/fakezfs"
+	"github.com/zferry/zferry/testing/sshd"
 )
 
 // TestMain lets this test binary play every command of the scripts.
@@ -26,10 +29,12 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sshd": startSSHD},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("FAKEZFS", filepath.Join(e.WorkDir, "system"))
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
+			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv("SSH_AUTH_SOCK", "")
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // or each command costs a second under -race
 			return nil
 		},
@@ -54,4 +59,23 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// startSSHD starts a server behind which another system with ZFS stands, in the folder remote. The user of the script
+// knows the host and has a key that may log in. It sets LOGIN and PORT.
+func startSSHD(ts *testscript.TestScript, _ bool, _ []string) {
+	server, err := sshd.Run(context.Background(), sshd.Options{Env: map[string]string{
+		"PATH": ts.Getenv("PATH"), "FAKEZFS": ts.MkAbs("remote"), "FAKEZFS_RATE": ts.Getenv("REMOTE_RATE"), "GORACE": ts.Getenv("GORACE"),
+	}})
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(server.Close()) })
+	dir := filepath.Join(ts.Getenv("HOME"), ".ssh")
+	ts.Check(os.MkdirAll(dir, 0o700))
+	for name, from := range map[string]string{"known_hosts": server.KnownHosts, "id_ed25519": server.PrivateKey} {
+		content, err := os.ReadFile(from)
+		ts.Check(err)
+		ts.Check(os.WriteFile(filepath.Join(dir, name), content, 0o600))
+	}
+	ts.Setenv("LOGIN", server.User+"@127.0.0.1")
+	ts.Setenv("PORT", strconv.Itoa(server.Port))
 }
