@@ -32,7 +32,7 @@ func (l *lines) write(v any) {
 }
 
 func (l *lines) plan(p *replication.Plan) {
-	line := planLine{Type: "plan", Source: l.from.String(), Target: l.to.String(), Create: p.Create, Datasets: []datasetLine{}}
+	line := planLine{Type: "plan", Source: l.from.String(), Target: l.to.String(), Create: append([]string{}, p.Create...), Datasets: []datasetLine{}}
 	line.Streams, line.Snapshots = p.Streams()
 	line.Bytes, line.BytesKnown = p.Bytes()
 	for _, d := range p.Datasets {
