@@ -20,7 +20,7 @@ import (
 
 // Options says how a server differs from the plain one.
 type Options struct {
-	Env            map[string]string // set for every session
+	Env            map[string]string // set for every session; HOME is an empty folder unless it is here
 	AuthorizedKeys []string          // may log in beside the server's own client key
 	MaxStartups    string            // of sshd_config; "" lets 100 logins run at once
 	MaxSessions    int               // channels on one connection; 0 is sshd's own 10
@@ -237,6 +237,9 @@ func (s *Server) Log() string {
 func (s *Server) config(o Options) string {
 	lines := append([]string{}, o.Config...)
 	env := []string{markVariable + "=" + s.mark}
+	if _, ok := o.Env["HOME"]; !ok { // whose startup files of the shell would slow every command down
+		env = append(env, "HOME="+s.dir)
+	}
 	for k, v := range o.Env {
 		env = append(env, fmt.Sprintf("\"%s=%s\"", k, v))
 	}
