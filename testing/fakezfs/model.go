@@ -210,6 +210,18 @@ func size(data []extent) int64 {
 	return n
 }
 
+// join adds an extent to a list, to its last one if it goes on from there or begins within it.
+func join(list []extent, e extent) []extent {
+	if n := len(list) - 1; n >= 0 {
+		l := &list[n]
+		if l.Object == e.Object && l.Seed == e.Seed && l.Offset <= e.Offset && e.Offset <= l.Offset+l.Size {
+			l.Size = max(l.Size, e.Offset+e.Size-l.Offset)
+			return list
+		}
+	}
+	return append(list, e)
+}
+
 // modifiedSince tells whether anything was written after a snapshot.
 func (d *dataset) modifiedSince(s *snapshot) bool { return len(d.Data) > d.cut(s.TXG) }
 
@@ -222,6 +234,9 @@ func (d *dataset) rollback(to *snapshot) {
 
 // write adds a new file.
 func (st *state) write(d *dataset, bytes int64) {
+	if bytes <= 0 {
+		return // an empty file has no blocks
+	}
 	object := uint64(2)
 	for _, e := range d.Data {
 		object = max(object, e.Object+1)

@@ -244,17 +244,6 @@ func (r *receiving) block(in *incoming, rec *record, payload []byte) error {
 	return r.change(func(st *state) error { return r.save(st, in) })
 }
 
-// join adds an extent to a list, to its last one if it goes on from there.
-func join(list []extent, e extent) []extent {
-	if n := len(list) - 1; n >= 0 {
-		if l := &list[n]; l.Object == e.Object && l.Seed == e.Seed && l.Offset+l.Size == e.Offset {
-			l.Size += e.Size
-			return list
-		}
-	}
-	return append(list, e)
-}
-
 // interrupted saves what there is and says why there is no more.
 func (r *receiving) interrupted(in *incoming, cause error) error {
 	var token string
@@ -279,35 +268,4 @@ func (r *receiving) interrupted(in *incoming, cause error) error {
 	}
 	return in.fail("checksum mismatch or incomplete stream.\nPartially received snapshot is saved.\n"+
 		"A resuming stream can be generated on the sending system by running:\n    zfs send -t %s", token)
-}
-
-// dropPartial forgets an interrupted receive.
-func (st *state) dropPartial(d *dataset) {
-	if d.inconsistent() {
-		delete(st.Datasets, d.Name)
-	}
-	d.Partial = nil
-}
-
-func (c *call) abortReceive(name string) error {
-	return c.keep.update(func(st *state) error {
-		d, err := st.open(name)
-		switch {
-		case err != nil:
-			return exit(2, "%s\n%s", err.Error(), usage("receive", "").Error())
-		case d.Partial == nil:
-			return fail("'%s' does not have any resumable receive state to abort", name)
-		case c.denied("destroy") && c.denied("receive"):
-			return fail("cannot destroy '%s': permission denied", name)
-		}
-		hidden := name
-		if !d.inconsistent() {
-			hidden += "/%recv"
-		}
-		if st.busy("receive", name) {
-			return fail("cannot destroy '%s': dataset is busy", hidden)
-		}
-		st.dropPartial(d)
-		return nil
-	})
 }

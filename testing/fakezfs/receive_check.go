@@ -109,8 +109,7 @@ func checkResume(st *state, in *incoming, d *dataset) error {
 		p.Begin.has(featRaw) != in.has(featRaw) {
 		return in.fail("kernel modules must be upgraded to receive this stream.")
 	}
-	last := p.Data[len(p.Data)-1]
-	if in.Extra.Object != last.Object || in.Extra.Offset != last.Offset+last.Size {
+	if object, offset := p.position(); in.Extra.Object != object || in.Extra.Offset != offset {
 		return in.fail("kernel modules must be upgraded to receive this stream.")
 	}
 	return nil

@@ -104,7 +104,7 @@ func (p part) write(rw *recordWriter) error {
 	for _, e := range p.data {
 		from := e.Offset
 		if skipping {
-			if e.Object != p.Extra.Object || p.Extra.Offset < e.Offset || p.Extra.Offset > e.Offset+e.Size {
+			if e.Object != p.Extra.Object || p.Extra.Offset < e.Offset || p.Extra.Offset >= e.Offset+e.Size {
 				continue
 			}
 			from, skipping = p.Extra.Offset, false

@@ -45,13 +45,19 @@ func (d *dataset) token() string {
 	if p == nil || !p.Keep || len(p.Data) == 0 {
 		return ""
 	}
-	last := p.Data[len(p.Data)-1]
+	object, offset := p.position()
 	return tokenData{
 		FromGUID: p.Begin.FromGUID, ToGUID: p.Begin.ToGUID, ToName: p.Begin.ToName,
-		Object: last.Object, Offset: last.Offset + last.Size, Bytes: p.Bytes,
+		Object: object, Offset: offset, Bytes: p.Bytes,
 		LargeBlocks: p.Begin.has(featLargeBlocks), Embedded: p.Begin.has(featEmbedded),
 		Compressed: p.Begin.has(featCompressed), Raw: p.Begin.has(featRaw),
 	}.String()
+}
+
+// position is where a stream goes on: with the last block that came in, once more.
+func (p *partial) position() (object uint64, offset int64) {
+	last := p.Data[len(p.Data)-1]
+	return last.Object, (last.Offset + last.Size - 1) / blockSize * blockSize
 }
 
 // String encodes a token in the outer form of OpenZFS: version, checksum, length, packed content.
