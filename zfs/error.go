@@ -104,18 +104,19 @@ func (h *Host) failure(ctx context.Context, args []string, stderr string, err er
 
 // hint tells what can be done about the failures that come from how zfs is run.
 func (h *Host) hint(kind error, msg string) string {
+	sudo, missing := errors.Is(kind, ErrSudo), errors.Is(kind, ErrNoZFS)
 	switch {
-	case kind == ErrSudo && strings.Contains(msg, "not found"):
+	case sudo && strings.Contains(msg, "not found"):
 		return "sudo was not found on that system, in the PATH of its user or in " + searched
-	case kind == ErrSudo:
+	case sudo:
 		program := h.options.Path
 		if !strings.HasPrefix(program, "/") {
 			program = "/usr/sbin/zfs"
 		}
 		return "it takes a line in sudoers there: USER ALL=(root) NOPASSWD: " + program
-	case kind == ErrNoZFS && h.options.Sudo:
+	case missing && h.options.Sudo:
 		return h.options.Path + " was not found on that system in the secure_path of sudo"
-	case kind == ErrNoZFS:
+	case missing:
 		return h.options.Path + " was not found on that system, in the PATH of its user or in " + searched
 	}
 	return ""

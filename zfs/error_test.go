@@ -121,7 +121,7 @@ func TestKindsOfObservedWording(t *testing.T) {
 				t.Errorf("kind %v, want %v", e.Kind, tt.kind)
 			}
 			for _, k := range kinds {
-				if got, want := errors.Is(err, k.kind), k.kind == tt.kind; got != want {
+				if got, want := errors.Is(err, k.kind), errors.Is(tt.kind, k.kind); got != want {
 					t.Errorf("errors.Is(err, %v) = %v, want %v", k.kind, got, want)
 				}
 			}
