@@ -12,18 +12,17 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // config is what reaches s.
-func config(t *testing.T, s *sshd.Server) ssh.Config {
-	t.Helper()
+func config(s *sshd.Server) ssh.Config {
 	return ssh.Config{User: s.User, Host: "127.0.0.1", Port: s.Port, KeyFiles: []string{s.PrivateKey}, KnownHosts: []string{s.KnownHosts}}
 }
 
 // dial logs in on s until the test ends.
-func dial(t *testing.T, c ssh.Config) *ssh.Peer {
-	t.Helper()
-	p, err := ssh.Dial(t.Context(), c)
+func dial(tb testing.TB, c ssh.Config) *ssh.Peer {
+	tb.Helper()
+	p, err := ssh.Dial(tb.Context(), c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.Close() })
+	tb.Cleanup(func() { _ = p.Close() })
 	return p
 }

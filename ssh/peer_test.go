@@ -9,7 +9,7 @@ import (
 )
 
 func TestOutput(t *testing.T) {
-	p := dial(t, config(t, sshd.Start(t, sshd.Options{Env: map[string]string{"PATH": "/usr/bin:/bin"}})))
+	p := dial(t, config(sshd.Start(t, sshd.Options{Env: map[string]string{"PATH": "/usr/bin:/bin"}})))
 	tests := []struct {
 		name           string
 		argv           []string

@@ -202,7 +202,8 @@ func (s *stream) broken(exit <-chan error, read error) error {
 func (s *stream) drain(ctx context.Context, out <-chan error, exit error) error {
 	if out != nil {
 		select {
-		case <-out:
+		case err := <-out:
+			_ = err // of a stdout that nobody reads any more, because the command failed
 		case <-ctx.Done():
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func TestStreamThereAndBack(t *testing.T) {
-	p := dial(t, config(t, sshd.Start(t, sshd.Options{})))
+	p := dial(t, config(sshd.Start(t, sshd.Options{})))
 	data := make([]byte, 7<<20)
 	_, _ = rand.Read(data)
 	var back bytes.Buffer
