@@ -13,7 +13,7 @@ import (
 // call is one command at work.
 type call struct {
 	*System
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // a call lives as long as its context
 	in    io.Reader
 	out   io.Writer
 	err   io.Writer

@@ -1,7 +1,6 @@
 package fakezfs
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"slices"
 	"sort"
@@ -250,10 +249,6 @@ func (d *dataset) take(name string, guid, txg uint64) *snapshot {
 	d.Snapshots = append(d.Snapshots, s)
 	d.Changed = s.Creation
 	return s
-}
-
-func sortSnapshots(s []*snapshot) {
-	slices.SortStableFunc(s, func(a, b *snapshot) int { return cmp.Compare(a.TXG, b.TXG) })
 }
 
 func now() int64 { return time.Now().Unix() }

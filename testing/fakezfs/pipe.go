@@ -52,27 +52,25 @@ func (g *gatedReader) Read(p []byte) (int, error) {
 }
 
 // contextReader ends a read when ctx ends. The read that is abandoned then goes on in a goroutine of its own until its
-// source says something or is closed; what it reads is lost.
+// source says something or is closed; what it reads is lost. It may still write to its buffer then, so whoever is told
+// that ctx ended must not touch that again; commands of this package are done by then.
 type contextReader struct {
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // io.Reader takes none
 	r   io.Reader
 }
 
 func (c *contextReader) Read(p []byte) (int, error) {
-	buf := make([]byte, len(p))
-	n, err := until(c.ctx, func() (int, error) { return c.r.Read(buf) })
-	return copy(p, buf[:n]), err
+	return until(c.ctx, func() (int, error) { return c.r.Read(p) })
 }
 
-// contextWriter ends a write when ctx ends, in the same way.
+// contextWriter ends a write when ctx ends, in the same way and on the same condition.
 type contextWriter struct {
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // io.Writer takes none
 	w   io.Writer
 }
 
 func (c *contextWriter) Write(p []byte) (int, error) {
-	own := bytes.Clone(p)
-	return until(c.ctx, func() (int, error) { return c.w.Write(own) })
+	return until(c.ctx, func() (int, error) { return c.w.Write(p) })
 }
 
 func until(ctx context.Context, move func() (int, error)) (int, error) {

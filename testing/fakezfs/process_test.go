@@ -98,8 +98,8 @@ func TestKilledReceive(t *testing.T) {
 	for token(t, s, "backup/a") == "-" {
 		time.Sleep(5 * time.Millisecond)
 	}
-	if _, err := s.Do("zfs receive -A backup/a"); err == nil || !strings.Contains(err.(*ExitError).Stderr, "dataset is busy") {
-		t.Errorf("abort while it is at work: %v", err)
+	if got := refused(t, s, "zfs receive -A backup/a"); got != "cannot destroy 'backup/a': dataset is busy\n" {
+		t.Errorf("abort while it is at work: %q", got)
 	}
 	if err := receive.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -169,7 +169,7 @@ func (r *receiving) name(b begin) (*incoming, error) {
 	}
 	in.dataset, in.snap = r.target, snap
 	if name, given, ok := strings.Cut(r.target, "@"); ok {
-		if r.outer.Snapshots != nil && len(r.outer.Snapshots) > 1 {
+		if len(r.outer.Snapshots) > 1 {
 			return nil, fail("cannot receive: cannot specify snapshot name for multi-snapshot stream")
 		}
 		in.dataset, in.snap = name, given

@@ -11,6 +11,8 @@ func (r *receiving) check(st *state, in *incoming) error {
 	resuming := in.has(featResuming)
 	wantsNew := in.FromGUID == 0 && !resuming
 	switch {
+	case in.has(featRaw) && in.Extra.Crypt == nil:
+		return in.fail("invalid stream (no key)")
 	case d == nil && wantsNew:
 		if err := r.checkParent(st, in); err != nil {
 			return err

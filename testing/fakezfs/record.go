@@ -48,10 +48,7 @@ const (
 	ostVolume     = 3
 )
 
-var (
-	errBadStream = errors.New("checksum mismatch or incomplete stream")
-	errNoStream  = errors.New("failed to read from stream")
-)
+var errBadStream = errors.New("checksum mismatch or incomplete stream")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -186,10 +183,9 @@ func (rr *recordReader) next() (*record, []byte, error) {
 	if r.kind() == recBegin {
 		rr.sum, rr.bytes = 0, 0
 	}
-	if stated := r.stamp(rr.sum, payload); stated != r.u32(sumAt) && r.kind() != recBegin {
+	rr.sum = r.stamp(rr.sum, payload)
+	if rr.sum != r.u32(sumAt) && r.kind() != recBegin {
 		return nil, nil, errBadStream
-	} else {
-		rr.sum = stated
 	}
 	rr.bytes += recordSize + int64(n)
 	return r, payload, nil

@@ -127,9 +127,8 @@ func TestHangAndEnd(t *testing.T) {
 		t.Errorf("End with another start: %t, %v", gone, err)
 	}
 	waitBusy(t, s, "lab/a@s1")
-	if _, err := s.Do("zfs destroy lab/a@s1"); err == nil ||
-		err.(*ExitError).Stderr != "cannot destroy snapshot lab/a@s1: dataset is busy\n" {
-		t.Errorf("destroy while it is sent: %v", err)
+	if got := refused(t, s, "zfs destroy lab/a@s1"); got != "cannot destroy snapshot lab/a@s1: dataset is busy\n" {
+		t.Errorf("destroy while it is sent: %q", got)
 	}
 	select {
 	case err := <-done:
@@ -183,8 +182,8 @@ func TestBusyReceive(t *testing.T) {
 		"zfs receive -A lab2/k": "cannot destroy 'lab2/k': dataset is busy\n",
 		"zfs destroy lab2/k":    "cannot destroy 'lab2/k': dataset is busy\n",
 	} {
-		if _, err := s.Do(line); err == nil || err.(*ExitError).Stderr != want {
-			t.Errorf("%s: %v", line, err)
+		if got := refused(t, s, line); got != want {
+			t.Errorf("%s: %q, want %q", line, got, want)
 		}
 	}
 	res := move(s, s, "zfs send lab/a@s1", -1, "zfs receive -s lab2/k")

@@ -58,9 +58,10 @@ func (c *call) toSnapshot(st *state, names []string, recursive bool) ([]string, 
 	if c.denied("snapshot") {
 		return nil, fail("cannot create snapshots : permission denied")
 	}
+	used := st.usage()
 	for _, full := range all {
 		d, s := st.lookup(full)
-		if free, _ := st.available(d); free == 0 {
+		if free, _ := st.availableOf(d, used); free == 0 {
 			return nil, fail("cannot create snapshots : out of space")
 		}
 		if s != nil {

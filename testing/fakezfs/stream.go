@@ -2,6 +2,7 @@ package fakezfs
 
 import (
 	"bufio"
+	"errors"
 	"maps"
 )
 
@@ -26,7 +27,7 @@ func (c *call) stream(s *sending) error {
 	switch {
 	case err == nil:
 		return nil
-	case c.ctx.Err() != nil || err == errKilled:
+	case c.ctx.Err() != nil || errors.Is(err, errKilled):
 		// What a bufio.Writer still holds is lost, as with a process that is killed.
 		return errKilled
 	}

@@ -22,6 +22,17 @@ func do(t testing.TB, s *System, line string) string {
 	return out
 }
 
+// refused runs a line that is to fail and returns what it says.
+func refused(t testing.TB, s *System, line string) string {
+	t.Helper()
+	_, err := s.Do(line)
+	var e *ExitError
+	if !errors.As(err, &e) {
+		t.Fatalf("%s: %v, want a failure", line, err)
+	}
+	return e.Stderr
+}
+
 // result is how the ends of a pipe fared.
 type result struct {
 	send, receive       error
