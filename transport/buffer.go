@@ -1,9 +1,6 @@
 package transport
 
-import (
-	"io"
-	"sync"
-)
+import "sync"
 
 // bufferSize is how far the sending end may run ahead of the receiving one, in bytes.
 const bufferSize = 4 << 20
@@ -96,16 +93,13 @@ func (b *buffer) Close() error {
 	return nil
 }
 
-// closeWrite ends the stream: the reader gets err, io.EOF for a clean end, after what is still in the ring. A broken
-// stream is told at once, its rest is of no use.
+// closeWrite ends the stream: the reader gets err, io.EOF for a clean end, after what is still in the ring. Of a broken
+// stream, too, the receiving end keeps what it got, and resumes behind it.
 func (b *buffer) closeWrite(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.writeErr == nil {
 		b.writeErr = err
-	}
-	if err != io.EOF && b.readErr == nil { //nolint:errorlint // io.EOF is passed as it is, never wrapped
-		b.readErr = err
 	}
 	b.changed.Broadcast()
 }

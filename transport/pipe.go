@@ -71,7 +71,7 @@ func (r meteredReader) Read(p []byte) (int, error) {
 // of ctx if that ended first, or a *PipeError.
 func Pipe(ctx context.Context, m *Meter, send func(context.Context, io.Writer) error, receive func(context.Context, io.Reader) error) error {
 	buf := newBuffer(bufferSize)
-	stop := context.AfterFunc(ctx, func() { buf.closeWrite(context.Cause(ctx)) })
+	stop := context.AfterFunc(ctx, func() { buf.closeRead(context.Cause(ctx)) })
 	defer stop()
 
 	var (
