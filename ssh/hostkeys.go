@@ -72,10 +72,10 @@ func parseHostKeys(text string) ([]xssh.PublicKey, error) {
 	return keys, nil
 }
 
-// algorithms are those of the keys that are known, so that the host shows one of them and not another it has; nil if none
-// is known.
+// algorithms are those of the keys that are known, those given for this host first, so that the host shows one of them and
+// not another it has; nil if none is known.
 func (h *hostKeys) algorithms() []string {
-	known := h.db.HostKeyAlgorithms(h.addr)
+	var known []string
 	for _, k := range h.fixed {
 		if k.Type() == xssh.KeyAlgoRSA {
 			known = append(known, xssh.KeyAlgoRSASHA512, xssh.KeyAlgoRSASHA256)
@@ -83,6 +83,7 @@ func (h *hostKeys) algorithms() []string {
 			known = append(known, k.Type())
 		}
 	}
+	known = append(known, h.db.HostKeyAlgorithms(h.addr)...)
 	// ssh-rsa alone names signatures with SHA-1, which are not taken any more.
 	return slices.DeleteFunc(known, func(a string) bool { return a == xssh.KeyAlgoRSA })
 }
