@@ -103,7 +103,7 @@ func (j *FileJournal) List() (list []Process, live []bool, err error) {
 		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
 	for _, file := range files {
-		text, err := os.ReadFile(file) //nolint:gosec // a file of our own folder
+		text, err := os.ReadFile(file)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // removed by its owner meanwhile
 		}

@@ -48,7 +48,7 @@ func (l Local) command(argv []string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(file, argv[1:]...) //nolint:gosec,noctx // callers pass argument slices, never a shell line; the context is watched by us
+	cmd := exec.Command(file, argv[1:]...) // the context is watched by Stream
 	cmd.Args[0] = argv[0]
 	cmd.Env = append(kept, "PATH="+path, "LC_ALL=C")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -82,7 +82,7 @@ func (s *stream) feed() {
 				return
 			}
 		}
-		if err == io.EOF { //nolint:errorlint // a wrapped EOF is no clean end
+		if err == io.EOF { // a wrapped EOF is no clean end
 			_ = s.inW.Close()
 			return
 		}
@@ -110,7 +110,7 @@ func (s *stream) drain() {
 			}
 		}
 		if err != nil {
-			if err != io.EOF && !errors.Is(err, os.ErrClosed) { //nolint:errorlint // read(2)'s own EOF
+			if err != io.EOF && !errors.Is(err, os.ErrClosed) { // read(2) has no other
 				s.outErr = err
 			}
 			return

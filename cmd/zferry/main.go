@@ -70,6 +70,6 @@ func newRootCommand(started *bool) *cobra.Command {
 		},
 		PersistentPreRun: func(*cobra.Command, []string) { *started = true },
 	}
-	root.AddCommand(newReplicateCommand())
+	root.AddCommand(newReplicateCommand(), newDemoCommand(), newLabCommand())
 	return root
 }

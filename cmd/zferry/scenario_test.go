@@ -130,8 +130,8 @@ func cancelScenario(t *testing.T, w world) {
 	w.slow(true)
 	p := replicate(w, "tank/stop", "backup/stop")
 	p.moved(cutAt)
-	begin := time.Now()
 	p.signal("INT")
+	begin := time.Now()
 	for w.running("tank/stop", "backup/stop") != "" {
 		if time.Since(begin) > 20*time.Second {
 			t.Fatalf("still there after 20 s:\n%s", w.running("tank/stop", "backup/stop"))
