@@ -82,24 +82,33 @@ func (c *conn) exit(err error) error {
 // tailSize is how much of the end of a command's standard error is kept.
 const tailSize = 64 << 10
 
-// tail keeps the last part of what is written to it.
-type tail struct {
+// buffer keeps what is written to it. It may be read while it is written to, by somebody who does not wait any longer.
+type buffer struct {
+	limit int // 0, or how many bytes of the end it keeps
+
 	mu  sync.Mutex
 	buf []byte
 }
 
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if n := len(t.buf) - tailSize; n > 0 {
-		t.buf = append(t.buf[:0], t.buf[n:]...)
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf = append(b.buf, p...)
+	if n := len(b.buf) - b.limit; b.limit > 0 && n > 0 {
+		b.buf = append(b.buf[:0], b.buf[n:]...)
 	}
 	return len(p), nil
 }
 
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.buf)
+// Bytes returns what has been written so far. Without a limit it stays as it is.
+func (b *buffer) Bytes() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.buf)
 }

@@ -182,12 +182,29 @@ func (e notOpened) Unwrap() error { return e.error }
 
 // open opens a session. It knows no context: it ends with the connection.
 func (c *conn) open() (*xssh.Session, error) {
-	s, err := c.client.NewSession()
-	if err == nil {
-		return s, nil
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		s, err := c.client.NewSession()
+		if err == nil {
+			return s, nil
+		}
+		refused := (*xssh.OpenChannelError)(nil)
+		if !errors.As(err, &refused) {
+			return nil, notOpened{c.because(err)}
+		}
+		// Where few are allowed (MaxSessions), sshd counts one that has just ended for a moment longer.
+		if wait > 200*time.Millisecond || c.shared() {
+			return nil, fmt.Errorf("%s opens no session (MaxSessions): %w", c.addr, refused)
+		}
+		select {
+		case <-c.ended:
+		case <-time.After(wait):
+		}
 	}
-	if refused := (*xssh.OpenChannelError)(nil); errors.As(err, &refused) {
-		return nil, fmt.Errorf("%s opens no session (MaxSessions): %w", c.addr, refused)
-	}
-	return nil, notOpened{c.because(err)}
+}
+
+// shared tells whether another command runs.
+func (c *conn) shared() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.used > 1
 }

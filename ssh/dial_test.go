@@ -151,7 +151,10 @@ func TestDialErrors(t *testing.T) {
 		{"no such host", change(base(nil), func(c *ssh.Config) { c.Host = "nosuchhost.invalid" }), ssh.ErrNoSuchHost, []string{`"nosuchhost.invalid"`}},
 		{"no time to connect", change(base(nil), func(c *ssh.Config) { c.ConnectTimeout = 1 }), ssh.ErrTimeout, []string{"no answer within"}},
 		{"silent", change(base(silent), func(c *ssh.Config) { c.ConnectTimeout, c.LoginTimeout = 1e8, 1e8 }), ssh.ErrTimeout, []string{"100ms"}},
-		{"no SSH server", base(func(c net.Conn) bool { _, _ = c.Write([]byte("220 mail\r\n500 what\r\n" + strings.Repeat("x", 70000))); return false }), nil, []string{"not answer like an SSH server"}},
+		{"no SSH server", base(func(c net.Conn) bool {
+			_, _ = c.Write([]byte("220 mail\r\n500 what\r\n" + strings.Repeat("x", 70000)))
+			return false
+		}), nil, []string{"not answer like an SSH server"}},
 		{"hangs up", base(func(net.Conn) bool { return false }), nil, []string{"MaxStartups"}},
 		{"no host", ssh.Config{User: "a"}, nil, []string{"host is empty"}},
 		{"URL", ssh.Config{User: "a", Host: "ssh://nas"}, nil, []string{"is a URL"}},

@@ -1,7 +1,6 @@
 package ssh
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -66,34 +65,53 @@ func (p *Peer) control(ctx context.Context) (*conn, error) {
 
 // Output runs argv to its end, without input, and returns what it wrote; of standard error the last 64 KiB. Errors: an
 // *ExitError if the command ran and failed, *LostError if the connection ended meanwhile, those of Dial if it had to be
-// made anew, the cause of ctx. When ctx ends, Output returns at once; the command gets a SIGTERM.
+// made anew, the cause of ctx. When ctx ends, Output returns at once, and the command is ended behind its back.
 func (p *Peer) Output(ctx context.Context, argv []string) (stdout []byte, stderr string, err error) {
-	line, err := outputScript(argv)
+	line, err := commandScript([][]string{argv})
 	if err != nil {
 		return nil, "", err
 	}
-	return p.shell(ctx, line)
+	a, err := p.shell(ctx, line)
+	if err != nil && ctx.Err() != nil && a.marker.pid != 0 {
+		ctx := context.WithoutCancel(ctx)
+		a.conn.spawn(func() { // ends soon, or with the connection
+			ctx, cancel := context.WithTimeout(ctx, 2*killLimit)
+			defer cancel()
+			_, _, _ = a.conn.output(ctx, endScript(a.marker, killGrace), &p.stats)
+		})
+	}
+	return a.stdout, a.stderr, err
+}
+
+// answer is what a line of shell gave.
+type answer struct {
+	conn   *conn
+	marker marker
+	stdout []byte
+	stderr string
 }
 
 // shell runs a line that writes a marker first.
-func (p *Peer) shell(ctx context.Context, line string) (stdout []byte, stderr string, err error) {
+func (p *Peer) shell(ctx context.Context, line string) (answer, error) {
 	for retried := false; ; retried = true {
 		c, err := p.control(ctx)
 		if err != nil {
-			return nil, "", err
+			return answer{}, err
 		}
 		stdout, stderr, err := c.output(ctx, line, &p.stats)
 		if errors.As(err, new(notOpened)) && !retried && ctx.Err() == nil {
 			continue // the connection had died unnoticed
 		}
-		_, after := findMarker(stdout)
+		a := answer{conn: c, stderr: stderr}
+		after := 0
+		a.marker, after = findMarker(stdout)
 		switch {
 		case after >= 0:
-			return stdout[after:], stderr, err
+			a.stdout = stdout[after:]
 		case err == nil || errors.As(err, new(*ExitError)):
-			return nil, stderr, notStarted(c.addr, err, stdout, stderr)
+			err = notStarted(c.addr, err, stdout, stderr)
 		}
-		return nil, stderr, err
+		return a, err
 	}
 }
 
@@ -117,8 +135,8 @@ func (c *conn) output(ctx context.Context, line string, stats *counters) ([]byte
 		if err := c.take(ctx); err != nil {
 			return nil, "", err
 		}
-		var stdout bytes.Buffer
-		var stderr tail
+		var stdout, stderr buffer
+		stderr.limit = tailSize
 		run := &command{conn: c}
 		done := make(chan result, 1)
 		started := c.spawn(func() { // ends with the command or the connection
@@ -138,7 +156,7 @@ func (c *conn) output(ctx context.Context, line string, stats *counters) ([]byte
 			return stdout.Bytes(), stderr.String(), r.err
 		case <-ctx.Done():
 			run.abandon()
-			return nil, "", context.Cause(ctx)
+			return stdout.Bytes(), stderr.String(), context.Cause(ctx)
 		}
 	}
 }

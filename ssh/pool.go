@@ -114,7 +114,6 @@ func (h *host) unclaim(l *link) {
 	defer h.mu.Unlock()
 	if h.warming[l] {
 		h.warming[l] = false
-		h.changedLocked()
 	}
 }
 

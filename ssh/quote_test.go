@@ -55,7 +55,7 @@ func FuzzQuote(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b, c string) {
 		if strings.ContainsRune(a+b+c, 0) {
-			t.Skip("no argument of a process holds a NUL")
+			return // no argument of a process holds one
 		}
 		want := []string{a, b, c}
 		print := `for w; do printf '%s\0' "$w"; done`

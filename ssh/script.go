@@ -30,18 +30,9 @@ const (
 	maxMarker  = 256 // bytes in the line
 )
 
-// outputScript is the shell line that runs argv, after a marker.
-func outputScript(argv []string) (string, error) {
-	command, err := checkedQuote(argv)
-	if err != nil {
-		return "", err
-	}
-	return Quote("sh", "-c", environment+`echo "`+markerWord+`$$"; exec `+command), nil
-}
-
-// streamScript is the shell line that runs commands one after the other, after a marker with its pid and start time. The
+// commandScript is the shell line that runs commands one after the other, after a marker with its pid and start time. The
 // last command takes the place of the shell.
-func streamScript(commands [][]string) (string, error) {
+func commandScript(commands [][]string) (string, error) {
 	if len(commands) == 0 {
 		return "", errors.New("no command")
 	}

@@ -35,7 +35,7 @@ const (
 func (p *Peer) Stream(
 	ctx context.Context, commands [][]string, stdin io.Reader, stdout io.Writer, started func(pid int, start string) error,
 ) (stderr string, err error) {
-	line, err := streamScript(commands)
+	line, err := commandScript(commands)
 	if err != nil {
 		return "", err
 	}
@@ -58,7 +58,7 @@ type stream struct {
 	session *xssh.Session
 	stdin   io.WriteCloser
 	stdout  io.Reader
-	stderr  tail
+	stderr  buffer
 	exit    chan error // gets how the command ended
 	marker  marker
 	input   bool // the command reads what the caller sends
@@ -75,7 +75,7 @@ func (p *Peer) begin(ctx context.Context, line string) (*stream, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &stream{peer: p, conn: c, exit: make(chan error, 1)}
+		s := &stream{peer: p, conn: c, exit: make(chan error, 1), stderr: buffer{limit: tailSize}}
 		err = s.start(ctx, line)
 		if err == nil {
 			return s, nil
@@ -280,7 +280,7 @@ func (s *stream) kill(ctx context.Context) {
 	})
 	switch {
 	case s.marker.pid != 0:
-		_, _ = s.peer.end(ctx, s.marker.pid, s.marker.start, killGrace) // what is left then, the next start ends
+		_, _ = s.peer.end(ctx, s.marker, killGrace) // what is left then, the next start ends
 	case s.conn.lost() == nil:
 		select {
 		case err := <-s.exit:
