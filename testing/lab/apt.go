@@ -15,11 +15,8 @@ import (
 	"time"
 )
 
-const (
-	// Where Debian is on a machine whose apt knows no Debian mirror, because it runs something else.
-	debianDefault = "http://deb.debian.org/debian"
-	debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-)
+// debianKeyring holds the keys that Debian's releases are signed with.
+const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // needed lists the programs the lab calls, with Debian's packages that have them.
 func needed() map[string]string {
@@ -110,7 +107,11 @@ func debianMirror(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("ask apt for its sources: %w", err)
 	}
-	return parseMirror(string(out)), nil
+	mirror := parseMirror(string(out))
+	if mirror == "" {
+		return "", errors.New("apt's configuration names no source of a Debian release, from which the lab could be built: add one (apt edit-sources)")
+	}
+	return mirror, nil
 }
 
 var debianRelease = regexp.MustCompile(`^(bookworm|trixie|forky|duke|sid|oldoldstable|oldstable|stable|testing|unstable)(-updates|-backports)?$`)
@@ -119,7 +120,7 @@ var debianRelease = regexp.MustCompile(`^(bookworm|trixie|forky|duke|sid|oldolds
 // repository that uses the same release names. apt knows who publishes a repository only after its first update; until
 // then the address has to tell.
 func parseMirror(targets string) string {
-	likely := ""
+	likely := "" // the answer if nothing better comes; "" is none
 	for line := range strings.Lines(targets) {
 		f := strings.SplitN(strings.TrimSpace(line), "|", 4)
 		if len(f) < 4 || f[2] != "main" || !debianRelease.MatchString(f[1]) {
@@ -138,10 +139,7 @@ func parseMirror(targets string) string {
 			likely = uri
 		}
 	}
-	if likely != "" {
-		return likely
-	}
-	return debianDefault
+	return likely
 }
 
 // transferOptions are the settings with which this machine's apt reaches its mirror, such as a proxy.

@@ -33,14 +33,14 @@ func lockCache(ctx context.Context, dir string, progress io.Writer) (*os.File, e
 			return f, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			f.Close()
+			_ = f.Close()
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		if !waited {
 			fmt.Fprintln(progress, "lab: waiting for another process that builds the image")
 		}
 		if err := pause(ctx, 200*time.Millisecond); err != nil {
-			f.Close()
+			_ = f.Close()
 			return nil, err
 		}
 	}
@@ -81,7 +81,7 @@ func lockFolder(dir string) (*os.File, error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	return lock, nil

@@ -66,19 +66,19 @@ func (c *control) login(ctx context.Context) (*ssh.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	if err := conn.SetDeadline(time.Now().Add(loginTimeout)); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, err
 	}
 	sc, chans, reqs, err := ssh.NewClientConn(conn, c.addr, c.config())
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, err
 	}
 	if err := conn.SetDeadline(time.Time{}); err != nil {
-		sc.Close()
+		_ = sc.Close()
 		return nil, err
 	}
 	return ssh.NewClient(sc, chans, reqs), nil
@@ -91,7 +91,7 @@ func (c *control) drop() {
 	if c.client == nil {
 		return
 	}
-	c.client.Close()
+	_ = c.client.Close()
 	c.client.Wait() //nolint:errcheck // it was closed on purpose
 	c.client = nil
 }
@@ -100,7 +100,7 @@ func (c *control) dropIf(client *ssh.Client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client == client {
-		c.client.Close()
+		_ = c.client.Close()
 		c.client = nil
 	}
 }
@@ -144,7 +144,7 @@ func (c *control) run(ctx context.Context, script string, stdin io.Reader, stdou
 	err = session.Wait()
 	close(ended)
 	waiting.Wait()
-	session.Close()
+	_ = session.Close()
 	feeding.Wait()
 	return err
 }
@@ -161,7 +161,7 @@ func (c *control) hangUp(ctx context.Context, client *ssh.Client, mark string, e
 	defer killed.Stop()
 	if session, err := client.NewSession(); err == nil {
 		session.Run(killMarked(mark)) //nolint:errcheck // the script may have ended by itself
-		session.Close()
+		_ = session.Close()
 	}
 	<-ended
 }

@@ -68,7 +68,7 @@ func (r *reporter) Write(p []byte) (int, error) { return r.pipe.Write(p) }
 
 func (r *reporter) close() {
 	close(r.quit)
-	r.pipe.Close()
+	_ = r.pipe.Close()
 	r.done.Wait()
 }
 

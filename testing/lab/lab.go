@@ -84,12 +84,17 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 	}
 	l, err := start(ctx, o)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, fmt.Errorf("start lab: %w", err)
+		return nil, fmt.Errorf("start lab: %w", cause(ctx, err))
 	}
 	return l, nil
+}
+
+// cause is why ctx ended, if it did: what fails afterwards is only an echo.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // Close ends the machines and removes their files. It may be called twice.

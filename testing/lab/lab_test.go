@@ -12,11 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func startLab(t *testing.T) *Lab {
 	t.Helper()
@@ -45,7 +41,7 @@ func run(t *testing.T, m *Machine, script string) string {
 	return strings.TrimSpace(out)
 }
 
-func TestMachines(t *testing.T) {
+func TestLabMachines(t *testing.T) {
 	l := startLab(t)
 	nas1, nas2 := l.Machine("nas1"), l.Machine("nas2")
 
@@ -255,8 +251,8 @@ func testIdle(t *testing.T, l *Lab) {
 			}
 			f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')'):]))
 			var user, system int
-			fmt.Sscan(f[12], &user)
-			fmt.Sscan(f[13], &system)
+			_, _ = fmt.Sscan(f[12], &user)
+			_, _ = fmt.Sscan(f[13], &system)
 			ticks += user + system
 		}
 		return ticks

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// start prepares and starts both machines. If they may outlive this process, their folder is runs/up and stays.
+// start prepares and starts both machines.
 func start(ctx context.Context, o Options) (*Lab, error) {
 	p, err := prepare(ctx, o)
 	if err != nil {
@@ -79,7 +79,7 @@ func (p *prepared) launchOne(ctx context.Context, b *boot, i int, l *Lab) (*vm, 
 	}
 	proc, err := launch(b)
 	if err != nil {
-		serial.Close()
+		_ = serial.Close()
 		return nil, err
 	}
 	ctx, release := proc.guard(ctx)

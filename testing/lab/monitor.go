@@ -27,7 +27,7 @@ func dialMonitor(ctx context.Context, dir, socket string) (*monitor, error) {
 		if err == nil {
 			m := &monitor{conn: conn, in: bufio.NewReader(conn)}
 			if err := m.greet(ctx); err != nil {
-				conn.Close()
+				_ = conn.Close()
 				return nil, err
 			}
 			return m, nil

@@ -215,7 +215,7 @@ func kvmWorks(ctx context.Context, p *prepared, work string) bool {
 	if err != nil {
 		return false
 	}
-	kvm.Close()
+	_ = kvm.Close()
 	dir := filepath.Join(work, "trial")
 	if os.Mkdir(dir, 0o700) != nil || p.newDisks(ctx, dir) != nil {
 		return false

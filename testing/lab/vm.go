@@ -22,7 +22,7 @@ const (
 // vm is the hardware of a virtual machine.
 type vm struct {
 	boot    *boot
-	proc    *process // nil if another process started it
+	proc    *process
 	monitor *monitor
 	control *control
 	serial  *os.File
@@ -173,11 +173,8 @@ func (v *vm) waitReset(ctx context.Context) error {
 func (v *vm) waitUp(ctx context.Context, from int64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("no sign of life within %v", bootTimeout))
 	defer cancel()
-	if v.proc != nil {
-		guarded, release := v.proc.guard(ctx)
-		defer release()
-		ctx = guarded
-	}
+	ctx, release := v.proc.guard(ctx)
+	defer release()
 	return waitSerial(ctx, v.serial, from, "lab: "+v.boot.name+" is up")
 }
 
@@ -209,16 +206,19 @@ func (v *vm) setLink(ctx context.Context, up bool) error {
 	return v.monitor.setLink(ctx, "link", up)
 }
 
-// close ends the machine if this process started it, else only lets go of it.
+// close ends the machine.
 func (v *vm) close() {
+	v.letGo()
+	v.proc.kill()
+}
+
+// letGo closes what this process has open of a machine that lives on.
+func (v *vm) letGo() {
 	v.control.drop()
 	if v.monitor != nil {
-		v.monitor.conn.Close()
+		_ = v.monitor.conn.Close()
 	}
-	if v.proc != nil {
-		v.proc.kill()
-	}
-	v.serial.Close()
+	_ = v.serial.Close()
 }
 
 func pause(ctx context.Context, d time.Duration) error {
