@@ -27,6 +27,8 @@ type control struct {
 	addr    string
 	signer  ssh.Signer
 	hostKey ssh.PublicKey
+	// ended is closed when the machine ends.
+	ended <-chan struct{}
 
 	mu     sync.Mutex // guards client; held during a login
 	client *ssh.Client
@@ -42,7 +44,7 @@ func (c *control) config() *ssh.ClientConfig {
 	}
 }
 
-// connect returns the connection, logging in again and again until the machine lets it in or ctx ends.
+// connect returns the connection, logging in again and again until the machine lets it in or ends, or ctx does.
 func (c *control) connect(ctx context.Context) (*ssh.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,6 +57,8 @@ func (c *control) connect(ctx context.Context) (*ssh.Client, error) {
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("log in: %w; last attempt: %v", context.Cause(ctx), err)
+		case <-c.ended:
+			return nil, errors.New("log in: the machine has ended")
 		case <-time.After(dialPause):
 		}
 	}

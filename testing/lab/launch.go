@@ -84,7 +84,7 @@ func (p *prepared) launchOne(ctx context.Context, b *boot, i int, l *Lab) (*vm, 
 	}
 	ctx, release := proc.guard(ctx)
 	defer release()
-	v := &vm{boot: b, proc: proc, serial: serial, linkWanted: l.linkWanted, control: &control{}}
+	v := &vm{boot: b, proc: proc, serial: serial, linkWanted: l.linkWanted, control: &control{ended: proc.ended}}
 	if v.monitor, err = dialMonitor(ctx, b.dir, b.monitor()); err != nil {
 		return v, err
 	}
