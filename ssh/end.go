@@ -48,8 +48,8 @@ func endScript(m marker, grace time.Duration) string {
 		fmt.Sprintf("p=%d; want=%s; term=%d; ", m.pid, Quote(m.start), ticks) +
 		`same() { look $p && [ "$z_start" = "$want" ] && case $z_state in [ZX]*) return 1;; esac; }; ` +
 		`look $$; own=$z_group; same || { echo gone; exit 0; }; group=$z_group; ` +
-		// Without a session of its own the process shares its group with strangers.
-		`if [ "$group" = "$own" ]; then target=$p; else target=-$group; fi; ` +
+		// Without a session of its own the process shares its group with strangers; 0 would be the group of this script.
+		`case $group in 0|1|$own) target=$p;; *) target=-$group;; esac; ` +
 		`alive() { case $target in -*) ;; *) same; return;; esac; ` +
 		`if [ -r /proc/$$/stat ]; then sed -n 's/^.*) \([A-Z]\) [0-9]* '$group' .*/\1/p' /proc/[0-9]*/stat 2>/dev/null | grep -q '[^ZX]'; ` +
 		`else ps -A -o pgid= -o state= | grep -q "^ *$group  *[^ZX]"; fi; }; ` +

@@ -272,14 +272,18 @@ func (s *stream) ended(seen []byte) error {
 func (s *stream) kill(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killLimit)
 	defer cancel()
+	known := s.marker.pid != 0
 	s.conn.spawn(func() { // ends with the writes or the connection
-		_ = s.session.Signal(xssh.SIGTERM)
+		if !known {
+			_ = s.session.Signal(xssh.SIGTERM)
+		}
 		if !s.input {
 			_ = s.session.Close()
 		}
 	})
 	switch {
-	case s.marker.pid != 0:
+	case known:
+		// Not by a signal to the session: it would end the shell, by which a command deaf to it is found.
 		_, _ = s.peer.end(ctx, s.marker, killGrace) // what is left then, the next start ends
 	case s.conn.lost() == nil:
 		select {
