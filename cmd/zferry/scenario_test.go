@@ -86,8 +86,8 @@ func pullScenario(t *testing.T, w world) {
 
 // cutSize is how much a run moves that is to be cut, and cutAt when, in bytes.
 const (
-	cutSize = 96 << 20
-	cutAt   = 24 << 20
+	cutSize = 56 << 20
+	cutAt   = 16 << 20
 )
 
 // cutScenario cuts a run in the middle and wants the next one to resume, with fewer bytes than a fresh one, and to end

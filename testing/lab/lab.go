@@ -25,7 +25,7 @@ const (
 	OpenZFS21 = "2.1"
 )
 
-// ErrUnsupported is returned where a lab on file-backed pools cannot do what virtual machines can.
+// ErrUnsupported is returned by PowerOff and Start where the systems share the kernel of this machine.
 var ErrUnsupported = errors.New("only virtual machines can do this")
 
 // Options of a lab. The zero value is useful.
@@ -36,6 +36,9 @@ type Options struct {
 	Dir string
 	// Variant is the series of OpenZFS, OpenZFS23 by default.
 	Variant string
+	// Virtual asks for virtual machines even where this machine has OpenZFS itself. Else its own version is used there,
+	// whatever Variant says, with pools in files and two systems that share its kernel.
+	Virtual bool
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -110,7 +113,8 @@ func (l *Lab) Machine(name string) *Machine {
 	panic("lab: no machine is named " + strconv.Quote(name))
 }
 
-// Virtual reports whether the machines are virtual ones, which can be cut off, delayed and powered off.
+// Virtual reports whether the machines are virtual ones, which can be powered off. Otherwise they share this machine's
+// kernel, so that each sees both pools, and Save ends what runs on them.
 func (l *Lab) Virtual() bool { return l.virtual }
 
 // KeyFile is a private key on this machine that root, rep and repsudo of both machines accept.
@@ -149,9 +153,6 @@ func (l *Lab) SetLink(ctx context.Context, up bool) error {
 
 // Delay holds back every packet between the machines by d in each direction and loses some of them. Zeros lift it.
 func (l *Lab) Delay(ctx context.Context, d time.Duration, lossPercent float64) error {
-	if !l.virtual {
-		return fmt.Errorf("delay the link: %w", ErrUnsupported)
-	}
 	script := netem(d, lossPercent)
 	return l.each(ctx, func(ctx context.Context, m *Machine) error {
 		_, err := m.Run(ctx, script)

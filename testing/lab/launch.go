@@ -14,6 +14,9 @@ import (
 
 // start prepares and starts both machines.
 func start(ctx context.Context, o Options) (*Lab, error) {
+	if !o.Virtual && nativeWorks(ctx) {
+		return startNative(ctx, o)
+	}
 	p, err := prepare(ctx, o)
 	if err != nil {
 		return nil, err

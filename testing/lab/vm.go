@@ -17,6 +17,8 @@ const (
 	bootTimeout = 5 * time.Minute
 	// How long a machine gets to notice that this process has hung up, before its state is saved.
 	partingTime = 400 * time.Millisecond
+	// How long packets that were taken off the cable may take to reach the card.
+	settleTime = 50 * time.Millisecond
 )
 
 // vm is the hardware of a virtual machine.
@@ -109,15 +111,19 @@ func (v *vm) powerOff(ctx context.Context) error {
 	if v.isOff() {
 		return errors.New("it is off already")
 	}
-	if err := v.monitor.command(ctx, "stop"); err != nil {
-		return err
+	// The cards first: a stopped machine whose card still takes packets takes none of them off the cable in the end, and the
+	// other emulator, which waits for that, would stand still with its whole machine.
+	for _, card := range []string{"link", "outside"} {
+		if err := v.monitor.setLink(ctx, card, false); err != nil {
+			return err
+		}
 	}
 	v.setOff(true)
 	v.control.drop()
-	if err := v.monitor.setLink(ctx, "link", false); err != nil {
+	if err := pause(ctx, settleTime); err != nil {
 		return err
 	}
-	return v.monitor.setLink(ctx, "outside", false)
+	return v.monitor.command(ctx, "stop")
 }
 
 func (v *vm) start(ctx context.Context) error {
