@@ -14,10 +14,12 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 )
 
-// ciphers in the order of preference: AES-GCM is the fastest wherever the processor knows AES, and both of its sizes run
-// at the speed of the copies around them; chacha20 has no assembly on amd64 and comes last.
-var ciphers = []string{
-	xssh.CipherAES128GCM, xssh.CipherAES256GCM, xssh.CipherAES256CTR, xssh.CipherAES128CTR, xssh.CipherChaCha20Poly1305,
+// Ciphers lists those that are offered to a host, the preferred first: AES-GCM is the fastest wherever the processor knows
+// AES, and in both sizes runs at the speed of the copies around it; chacha20 has no assembly on amd64 and comes last.
+func Ciphers() []string {
+	return []string{
+		xssh.CipherAES128GCM, xssh.CipherAES256GCM, xssh.CipherAES256CTR, xssh.CipherAES128CTR, xssh.CipherChaCha20Poly1305,
+	}
 }
 
 // rekeyThreshold is after how many bytes new keys are agreed on: GCM is safe for 2^32 packets with one key, and OpenSSH
@@ -115,7 +117,7 @@ func (a *attempt) handshake(ctx context.Context, algorithms []string, check xssh
 	// A deadline in the past wakes every read and write, which then fail.
 	stop := context.AfterFunc(ctx, func() { _ = tcp.SetDeadline(time.Unix(1, 0)) })
 	config := &xssh.ClientConfig{
-		Config:            xssh.Config{Ciphers: ciphers, RekeyThreshold: rekeyThreshold},
+		Config:            xssh.Config{Ciphers: Ciphers(), RekeyThreshold: rekeyThreshold},
 		User:              a.cfg.User,
 		Auth:              []xssh.AuthMethod{xssh.PublicKeys(a.ids.signers...)},
 		HostKeyCallback:   check,
