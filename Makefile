@@ -7,7 +7,7 @@ SHELL       := /bin/bash
 
 GOLANGCI_VERSION := v2.15.0
 FUZZTIME         ?= 30s
-BENCH            ?= native plan wire lab
+BENCH            ?=
 LAB_TIMEOUT      ?= 45m
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -73,7 +73,7 @@ test: ## everything: lint, tests with the race detector, then the lab's machines
 	@$(call heading,done)
 
 .PHONY: bench
-bench: deps ## measure; BENCH=native|plan|wire|lab picks groups
+bench: deps ## measure; BENCH=lab picks a group
 	@BENCH='$(BENCH)' go run ./testing/bench/cmd/bench
 
 .PHONY: fuzz

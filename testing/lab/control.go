@@ -18,6 +18,7 @@ import (
 
 const (
 	loginTimeout   = 20 * time.Second
+	loginPatience  = 90 * time.Second
 	dialPause      = 200 * time.Millisecond
 	hangupPatience = 5 * time.Second
 )
@@ -44,10 +45,13 @@ func (c *control) config() *ssh.ClientConfig {
 	}
 }
 
-// connect returns the connection, logging in again and again until the machine lets it in or ends, or ctx does.
+// connect returns the connection, logging in again and again until the machine lets it in or ends, or ctx does. A
+// machine that is up and does not let it in within loginPatience never will.
 func (c *control) connect(ctx context.Context) (*ssh.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, loginPatience, fmt.Errorf("no success within %v", loginPatience))
+	defer cancel()
 	for c.client == nil {
 		client, err := c.login(ctx)
 		if err == nil {

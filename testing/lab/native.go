@@ -63,7 +63,7 @@ func (k *keeper) ask(ctx context.Context, command string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	// Without its input the keeper gives up, and that ends the wait for its answer.
-	stop := context.AfterFunc(ctx, func() { k.in.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = k.in.Close() })
 	defer stop()
 	if command != "" {
 		if _, err := io.WriteString(k.in, command+"\n"); err != nil {
@@ -81,7 +81,7 @@ func (k *keeper) ask(ctx context.Context, command string) error {
 }
 
 func (k *keeper) close() error {
-	k.in.Close()
+	_ = k.in.Close()
 	io.Copy(io.Discard, k.out) //nolint:errcheck // only its end counts
 	return k.cmd.Wait()
 }

@@ -17,10 +17,11 @@ mkdir -p "$root/run/sshd" "$root/run/lock" "$root$dir"
 mount --bind "$dir" "$root$dir"
 hostname "$name"
 
-if [ ! -e "$root/etc/lab.conf" ]; then
+if [ ! -e "$root/etc/lab.seeded" ]; then
+	: >"$root/etc/lab.seeded"
 	rm -rf "$root/root/.ssh" "$root"/etc/ssh/ssh_host_* "$root/etc/ssh/sshd_config.d"
 	for user in rep repsudo; do
-		chroot "$root" useradd --create-home --shell /bin/bash --password '*' "$user"
+		chroot "$root" id "$user" >/dev/null 2>&1 || chroot "$root" useradd --create-home --shell /bin/bash --password '*' "$user"
 	done
 	tar -xf "$dir/$name.seed" -C "$root"
 	for user in rep repsudo; do chroot "$root" chown -R "$user:" "/home/$user"; done
