@@ -30,6 +30,11 @@ type Group struct {
 	Run  func(ctx context.Context, r *Report) error
 }
 
+// Groups are all groups, in the order in which they run: those that need no virtual machine first.
+func Groups() []Group {
+	return []Group{{Name: "native", Run: native}, {Name: "lab", Run: inLab}}
+}
+
 // Report takes what groups find.
 type Report struct {
 	Progress io.Writer // what is going on, line by line
@@ -113,8 +118,8 @@ func (r *Report) table(out io.Writer) error {
 	return w.Flush()
 }
 
-// Compare makes the row of a figure that was measured in turn with another: theirs[i] belongs to ours[i].
-func Compare(name, unit, against string, ours, theirs []float64) Row {
+// Paired makes the row of a figure that was measured in turn with another: theirs[i] belongs to ours[i].
+func Paired(name, unit, against string, ours, theirs []float64) Row {
 	m := median(ours)
 	ratios := make([]float64, len(ours))
 	for i := range ours {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-func TestCompareTakesTheMedianOfTheRatios(t *testing.T) {
-	r := Compare("x", "s", "y", []float64{2, 30, 4}, []float64{1, 10, 4})
+func TestPairedTakesTheMedianOfTheRatios(t *testing.T) {
+	r := Paired("x", "s", "y", []float64{2, 30, 4}, []float64{1, 10, 4})
 	if r.Value != 4 || r.Ratio != 2 || r.Spread != 7 {
 		t.Errorf("got %+v", r)
 	}

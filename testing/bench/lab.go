@@ -58,9 +58,9 @@ func inLab(ctx context.Context, r *Report) (err error) {
 	if err != nil {
 		return err
 	}
-	r.Add(Compare("lab/full", "s", floor, full, fullFloor))
-	r.Add(Compare("lab/idle", "s", floor, idle, fullFloor))
-	r.Add(Compare("lab/incremental", "s", strings.Replace(floor, "-R", "-R -I", 1), more, moreFloor))
+	r.Add(Paired("lab/full", "s", floor, full, fullFloor))
+	r.Add(Paired("lab/idle", "s", floor, idle, fullFloor))
+	r.Add(Paired("lab/incremental", "s", strings.Replace(floor, "-R", "-R -I", 1), more, moreFloor))
 	return nil
 }
 

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -25,43 +24,41 @@ const (
 
 // native measures package ssh against OpenSSH's client: the same stream to and from the same sshd on this machine, each
 // with its login, each pair one right after the other.
-func native(ctx context.Context, log io.Writer) ([]Row, error) {
-	file, err := recorded(ctx, log)
+func native(ctx context.Context, r *Report) error {
+	file, err := recorded(ctx, r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	info, err := os.Stat(file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	server, err := sshd.Run(ctx, sshd.Options{})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer server.Close()
 	c := &carrier{server: server, file: file, size: info.Size()}
 	repeats := int((nativeBytes + info.Size() - 1) / info.Size())
 
+	r.Note("native: %d processors, %s%s", runtime.NumCPU(), runtime.Version(), load())
 	best, err := c.best(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	version, err := exec.CommandContext(ctx, "ssh", "-V").CombinedOutput()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	fmt.Fprintf(log, "native: a zfs send of %d MiB, %d times in a row, through an sshd on this machine; MiB/s with the login\n", info.Size()>>20, repeats)
-	fmt.Fprintf(log, "native: %s and %s, %d processors%s\n", strings.TrimSpace(string(version)), runtime.Version(), runtime.NumCPU(), load())
-	fmt.Fprintf(log, "native: openssh-best is %s, openssh-default %s, ours %s\n", best, defaultCipher(ctx), zssh.Ciphers()[0])
-	var rows []Row
+	r.Note("native: a zfs send of %d MiB, %d times in a row; %s at both ends; %d pairs in turn; MiB/s with the login",
+		info.Size()>>20, repeats, strings.TrimSpace(string(version)), nativePairs)
+	r.Note("native: openssh-best is %s, openssh-default %s, ours %s", best, defaultCipher(ctx), zssh.Ciphers()[0])
 	for _, way := range []string{"push", "pull"} {
-		more, err := c.compare(ctx, log, way, best, repeats)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", way, err)
+		if err := c.compare(ctx, r, way, best, repeats); err != nil {
+			return fmt.Errorf("%s: %w", way, err)
 		}
-		rows = append(rows, more...)
 	}
-	return rows, nil
+	return nil
 }
 
 // load says how busy the machine is, without which no figure means much.
@@ -80,7 +77,7 @@ type carrier struct {
 	size   int64
 }
 
-func (c *carrier) compare(ctx context.Context, log io.Writer, way, best string, repeats int) ([]Row, error) {
+func (c *carrier) compare(ctx context.Context, r *Report, way, best string, repeats int) error {
 	ways := []func() (float64, error){
 		func() (float64, error) { return c.ours(ctx, way, repeats) },
 		func() (float64, error) { return c.openssh(ctx, way, best, repeats) },
@@ -92,17 +89,16 @@ func (c *carrier) compare(ctx context.Context, log io.Writer, way, best string, 
 			i = (i + pair) % len(ways)
 			rate, err := ways[i]()
 			if err != nil {
-				return nil, err
+				return err
 			}
 			rates[i] = append(rates[i], rate)
 		}
-		fmt.Fprintf(log, "  %s %d of %d: ours %.0f, openssh-best %.0f, openssh-default %.0f MiB/s\n", way, pair+1, nativePairs, rates[0][pair], rates[1][pair], rates[2][pair])
+		r.Say("  %s %d of %d: ours %.0f, openssh-best %.0f, openssh-default %.0f MiB/s", way, pair+1, nativePairs, rates[0][pair], rates[1][pair], rates[2][pair])
 	}
 	name := "native/ssh " + way
-	return []Row{
-		Paired(name, "MiB/s", "openssh-best", rates[0], rates[1]),
-		Paired(name, "MiB/s", "openssh-default", rates[0], rates[2]),
-	}, nil
+	r.Add(Paired(name, "MiB/s", "openssh-best", rates[0], rates[1]))
+	r.Add(Paired(name, "MiB/s", "openssh-default", rates[0], rates[2]))
+	return nil
 }
 
 // files is the recorded stream as often as it is sent.

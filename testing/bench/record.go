@@ -47,7 +47,7 @@ func recordInput() io.Reader {
 }
 
 // recorded returns the file of the stream, which it records when it is not there yet.
-func recorded(ctx context.Context, log io.Writer) (file string, err error) {
+func recorded(ctx context.Context, r *Report) (file string, err error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
@@ -65,7 +65,7 @@ func recorded(ctx context.Context, log io.Writer) (file string, err error) {
 		return "", err
 	}
 	defer func() { _ = os.Remove(part.Name()) }()
-	err = record(ctx, log, part)
+	err = record(ctx, r, part)
 	if closeErr := part.Close(); err == nil {
 		err = closeErr
 	}
@@ -78,9 +78,9 @@ func recorded(ctx context.Context, log io.Writer) (file string, err error) {
 	return file, os.Rename(part.Name(), file)
 }
 
-func record(ctx context.Context, log io.Writer, to io.Writer) error {
-	fmt.Fprintln(log, "recording a stream of zfs send in the lab, once")
-	l, err := lab.Start(ctx, lab.Options{Progress: log})
+func record(ctx context.Context, r *Report, to io.Writer) error {
+	r.Say("recording a stream of zfs send in the lab, once")
+	l, err := lab.Start(ctx, lab.Options{Progress: r.Progress})
 	if err != nil {
 		return err
 	}
