@@ -30,11 +30,6 @@ type Group struct {
 	Run  func(ctx context.Context, r *Report) error
 }
 
-// Groups are all groups, in the order in which they run: those that need no virtual machine first.
-func Groups() []Group {
-	return []Group{{Name: "native", Run: native}, {Name: "lab", Run: inLab}}
-}
-
 // Report takes what groups find.
 type Report struct {
 	Progress io.Writer // what is going on, line by line
