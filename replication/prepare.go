@@ -52,11 +52,7 @@ func estimate(ctx context.Context, plan *Plan, source Side) error {
 		for k := range plan.Datasets[i].Steps {
 			step := &plan.Datasets[i].Steps[k]
 			if step.Kind == Resumed {
-				// The estimate of a resumed stream counts what the target already has (openzfs-observed.md).
-				if step.Bytes >= 0 {
-					step.Bytes = max(0, step.Bytes-step.Done)
-				}
-				continue
+				continue // its size came with the token: zfs counts only what is left
 			}
 			g.Go(func() (err error) {
 				step.Bytes, err = source.ZFS.Estimate(gctx, step.Send)

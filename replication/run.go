@@ -63,8 +63,9 @@ type run struct {
 }
 
 func (r *run) all(ctx context.Context) error {
-	if n := len(r.plan.Create); n > 0 {
-		if err := r.target.ZFS.Create(ctx, r.plan.Create[n-1], nil); err != nil {
+	// One by one: what zfs create -p adds above a dataset it would also mount.
+	for _, parent := range r.plan.Create {
+		if err := r.target.ZFS.Create(ctx, parent, nil); err != nil {
 			return sideError(r.target, err)
 		}
 	}
