@@ -47,10 +47,10 @@ func TestLabMachines(t *testing.T) {
 
 	t.Run("pools", func(t *testing.T) {
 		for _, m := range l.machines {
-			if got := run(t, m, "zfs list -Hpo name,mountpoint"); got != m.Pool()+"\t/"+m.Pool() {
+			if got := run(t, m, "zfs list -Hrpo name,mountpoint "+m.Pool()); got != m.Pool()+"\t/"+m.Pool() {
 				t.Errorf("%s has %q", m.Name(), got)
 			}
-			if got := run(t, m, "zfs version"); !strings.Contains(got, "zfs-kmod-2.3.") {
+			if got := run(t, m, "zfs version"); !strings.Contains(got, "zfs-kmod-"+OpenZFS23+".") {
 				t.Errorf("version %q", got)
 			}
 			if got := run(t, m, "ls /"+m.Pool()+"/.zfs/snapshot"); got != "" {
@@ -157,7 +157,7 @@ func testState(t *testing.T, l *Lab) {
 		t.Errorf("after load: %q", got)
 	}
 	timed(t, "load ready", func() error { return l.Load(ctx, Ready) })
-	if got := run(t, nas1, "zfs list -Ho name"); got != "tank" {
+	if got := run(t, nas1, "zfs list -Hro name tank"); got != "tank" {
 		t.Errorf("ready has %q", got)
 	}
 	if err := nas1.Load(ctx, "never"); err == nil || !strings.Contains(err.Error(), "never") {
@@ -193,10 +193,13 @@ func testLink(t *testing.T, l *Lab) {
 func testDelay(t *testing.T, l *Lab) {
 	ctx := t.Context()
 	nas1 := l.Machine("nas1")
-	// Two round trips at least: one to connect, one for the greeting.
+	// The quickest of three, because the first look for the far side costs more on a busy machine.
 	trip := `python3 -c 'import socket,time
-t=time.monotonic()
-s=socket.create_connection(("10.77.0.2",22)); print(int((time.monotonic()-t)*1000))'`
+def trip():
+  t=time.monotonic()
+  socket.create_connection(("10.77.0.2",22)).close()
+  return time.monotonic()-t
+print(int(min(trip() for i in range(3))*1000))'`
 	measure := func() (ms int) {
 		if _, err := fmt.Sscan(run(t, nas1, trip), &ms); err != nil {
 			t.Fatal(err)
@@ -215,6 +218,12 @@ s=socket.create_connection(("10.77.0.2",22)); print(int((time.monotonic()-t)*100
 
 func testPower(t *testing.T, l *Lab) {
 	ctx := t.Context()
+	if !l.Virtual() {
+		if err := l.Machine("nas1").PowerOff(ctx); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("power off without a virtual machine: %v", err)
+		}
+		return
+	}
 	for _, name := range []string{"nas1", "nas2"} {
 		m := l.Machine(name)
 		run(t, m, "zfs create "+m.Pool()+"/p && echo kept >/"+m.Pool()+"/p/f && zpool sync && echo lost >/run/f")
@@ -243,6 +252,9 @@ func testPower(t *testing.T, l *Lab) {
 }
 
 func testIdle(t *testing.T, l *Lab) {
+	if !l.Virtual() {
+		return // there is no emulator that could be busy
+	}
 	cpu := func() (ticks int) {
 		for _, m := range l.machines {
 			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.hardware.(*vm).proc.pid))
