@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -46,6 +47,9 @@ sync`
 
 // prepare returns what is needed to start a lab, and makes what is not in the cache.
 func prepare(ctx context.Context, o Options) (*prepared, error) {
+	if runtime.GOARCH != "amd64" {
+		return nil, fmt.Errorf("the virtual machines are made on and for amd64, not %s", runtime.GOARCH)
+	}
 	if err := installMissing(ctx, o.Progress, needed()); err != nil {
 		return nil, err
 	}
