@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -160,14 +161,24 @@ func (c *carrier) openssh(ctx context.Context, way, cipher string, repeats int) 
 	args = append(args, c.server.User+"@127.0.0.1")
 	return c.timed(repeats, func() error {
 		if way == "pull" {
-			return exec.CommandContext(ctx, "ssh", append(args, zssh.Quote(c.files(repeats)...))...).Run()
+			return quiet(exec.CommandContext(ctx, "ssh", append(args, zssh.Quote(c.files(repeats)...))...))
 		}
 		return c.fed(ctx, repeats, func(stdin *os.File) error {
 			cmd := exec.CommandContext(ctx, "ssh", append(args, "cat >/dev/null")...)
 			cmd.Stdin = stdin
-			return cmd.Run()
+			return quiet(cmd)
 		})
 	})
+}
+
+// quiet runs a command whose standard error matters only if it fails.
+func quiet(cmd *exec.Cmd) error {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w: %s", err, stderr.Bytes())
+	}
+	return nil
 }
 
 // fed lets run read the stream from a pipe as large as those between zfs and us.
