@@ -14,3 +14,11 @@ func FindMarker(b []byte) (pid int, start string) {
 	m, _ := findMarker(b)
 	return m.pid, m.start
 }
+
+// SetIdle sets how long the connections to the host of p are kept when nobody uses them.
+func SetIdle(p *Peer, d time.Duration) {
+	h := p.link.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.idles = d
+}

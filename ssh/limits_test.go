@@ -83,6 +83,22 @@ func TestStreamConnectionsAreReused(t *testing.T) {
 	}
 }
 
+func TestUnusedStreamConnectionsAreClosed(t *testing.T) {
+	s := sshd.Start(t, sshd.Options{})
+	p := dial(t, config(s))
+	ssh.SetIdle(p, 100*time.Millisecond)
+	if _, err := p.Stream(t.Context(), [][]string{{"true"}}, nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "only the control connection is left", func() bool { return s.Sessions() == 1 })
+	if _, err := p.Stream(t.Context(), [][]string{{"true"}}, nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Stats(); got.StreamConnections != 2 {
+		t.Errorf("stats %+v", got)
+	}
+}
+
 func TestLoginsAtOnce(t *testing.T) {
 	var logins gauge
 	srv := &server{

@@ -17,6 +17,7 @@ const (
 type host struct {
 	links  int           // guarded by Dialer.mu
 	logins chan struct{} // holds a value for each login under way
+	idles  time.Duration // how long an unused connection is kept
 
 	mu      sync.Mutex           // guards what follows
 	streams map[*streamConn]bool // all, and those being logged in
@@ -36,6 +37,7 @@ type streamConn struct {
 func newHost() *host {
 	return &host{
 		logins:  make(chan struct{}, maxLogins),
+		idles:   maxIdle,
 		streams: map[*streamConn]bool{},
 		warming: map[*link]bool{},
 		changed: make(chan struct{}),
@@ -180,7 +182,7 @@ func (h *host) put(s *streamConn) {
 	}
 	h.idle = append(h.idle, s)
 	s.used = true
-	s.timer = time.AfterFunc(maxIdle, func() {
+	s.timer = time.AfterFunc(h.idles, func() {
 		h.mu.Lock()
 		i := slices.Index(h.idle, s)
 		if i >= 0 {
