@@ -73,7 +73,7 @@ func parseHostKeys(text string) ([]xssh.PublicKey, error) {
 }
 
 // algorithms are those of the keys that are known, those given for this host first, so that the host shows one of them and
-// not another it has; nil if none is known.
+// not another it has; all of them if none is known.
 func (h *hostKeys) algorithms() []string {
 	var known []string
 	for _, k := range h.fixed {
@@ -85,7 +85,18 @@ func (h *hostKeys) algorithms() []string {
 	}
 	known = append(known, h.db.HostKeyAlgorithms(h.addr)...)
 	// ssh-rsa alone names signatures with SHA-1, which are not taken any more.
-	return slices.DeleteFunc(known, func(a string) bool { return a == xssh.KeyAlgoRSA })
+	known = slices.DeleteFunc(known, func(a string) bool { return a == xssh.KeyAlgoRSA })
+	if len(known) == 0 {
+		return allAlgorithms()
+	}
+	return known
+}
+
+// allAlgorithms are in OpenSSH's order, so that an unknown host shows the same key to us as to ssh.
+func allAlgorithms() []string {
+	return []string{
+		xssh.KeyAlgoED25519, xssh.KeyAlgoECDSA256, xssh.KeyAlgoECDSA384, xssh.KeyAlgoECDSA521, xssh.KeyAlgoRSASHA512, xssh.KeyAlgoRSASHA256,
+	}
 }
 
 // check is the callback of a handshake.

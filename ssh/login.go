@@ -99,7 +99,7 @@ func (a *attempt) check(name string, remote net.Addr, key xssh.PublicKey) error 
 // both. It accepts none.
 func (a *attempt) look(ctx context.Context) error {
 	var changed error
-	_, _, _ = a.handshake(ctx, nil, func(_ string, _ net.Addr, key xssh.PublicKey) error {
+	_, _, _ = a.handshake(ctx, allAlgorithms(), func(_ string, _ net.Addr, key xssh.PublicKey) error {
 		changed = a.keys.unexpected(key, a.keys.known())
 		return changed
 	})
