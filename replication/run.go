@@ -27,9 +27,20 @@ type Result struct {
 type DatasetResult struct {
 	Source, Target string
 	Snapshots      int
+	LastSnapshot   string // full name at the source; "" if none arrived
 	Streams        int
 	Bytes          int64
 	Elapsed        time.Duration
+}
+
+// Add adds what a further attempt did.
+func (r *Result) Add(more Result) {
+	r.Datasets += more.Datasets
+	r.Snapshots += more.Snapshots
+	r.Bytes += more.Bytes
+	r.Streams += more.Streams
+	r.Elapsed += more.Elapsed
+	r.PerDataset = append(r.PerDataset, more.PerDataset...)
 }
 
 // busyWait is how long an ended receive may keep its dataset busy.
@@ -101,6 +112,7 @@ func (r *run) dataset(ctx context.Context, d DatasetPlan) error {
 	if err == nil {
 		for _, s := range d.Steps {
 			res.Snapshots += s.Snapshots
+			res.LastSnapshot = s.Send.Snapshot
 		}
 		r.result.Datasets++
 	}

@@ -49,6 +49,12 @@ func (PrivateKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 const defaultPort = 22
 
+// Check tells why c cannot be used, in a *ConfigError, without dialling.
+func (c Config) Check() error {
+	_, err := c.withDefaults()
+	return err
+}
+
 // withDefaults returns c with every field set, or why it cannot be used.
 func (c Config) withDefaults() (Config, error) {
 	c.Port = cmp.Or(c.Port, defaultPort)

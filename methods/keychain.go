@@ -1,0 +1,240 @@
+package methods
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/zferry/zferry/faults"
+	"github.com/zferry/zferry/keychain"
+	"github.com/zferry/zferry/rpc"
+	"github.com/zferry/zferry/rpc/filter"
+	"github.com/zferry/zferry/ssh"
+)
+
+// The roles of the keychain.
+const (
+	keychainRead  = "KEYCHAIN_CREDENTIAL_READ"
+	keychainWrite = "KEYCHAIN_CREDENTIAL_WRITE"
+)
+
+// Keychain registers keychaincredential.* and keychain.setup_ssh. users are the tasks that use connections.
+func Keychain(r *rpc.Registry, k *keychain.Service, users keychain.Users, emit func(Event)) {
+	read := []string{keychainRead, keychainWrite}
+	write := []string{keychainWrite}
+	m := keychainMethods{k, users, emit}
+	rpc.Register(r, "keychaincredential.query", rpc.Meta{Description: "Key pairs and SSH connections.", Roles: read}, m.query)
+	rpc.Register(r, "keychaincredential.get_instance", rpc.Meta{Description: "One of them, by id.", Roles: read}, m.get)
+	rpc.Register(r, "keychaincredential.create", rpc.Meta{Description: "Keeps a key pair or an SSH connection.", Roles: write}, m.create)
+	rpc.Register(r, "keychaincredential.delete", rpc.Meta{Description: "Removes one. With cascade also the connections that use a key pair; tasks that use a connection are disabled.", Roles: write}, m.delete)
+	rpc.Register(r, "keychaincredential.generate_ssh_key_pair", rpc.Meta{Description: "Makes a key pair (RSA, 3072 bits) and gives it back; nothing is kept.", Roles: write}, m.generate)
+	rpc.Register(r, "keychaincredential.remote_ssh_host_key_scan", rpc.Meta{Description: "Asks a host for its keys. Compare their fingerprints with those of the host before you trust them.", Roles: write}, m.scan)
+	for _, name := range []string{"keychaincredential.setup_ssh_connection", "keychain.setup_ssh"} {
+		rpc.Register(r, name, rpc.Meta{Description: "Makes an SSH connection, by hand, with a key pair that exists or is generated. The other system is not contacted.", Roles: write}, m.setUp)
+	}
+}
+
+type keychainMethods struct {
+	keychain *keychain.Service
+	users    keychain.Users
+	emit     func(Event)
+}
+
+type queryArgs struct {
+	Filters json.RawMessage `json:"query-filters" default:"[]"`
+	Options json.RawMessage `json:"query-options" default:"{}"`
+}
+
+// answer runs a query over entries.
+func answer[T any](args queryArgs, entries []T) (any, error) {
+	q, err := filter.Parse(args.Filters, args.Options)
+	if err != nil {
+		return nil, queryError(err)
+	}
+	rows, err := filter.Rows(entries)
+	if err != nil {
+		return nil, err
+	}
+	found, err := q.Run(rows)
+	return found, queryError(err)
+}
+
+// credentialEntry is a credential as clients see it.
+type credentialEntry struct {
+	ID         int64  `json:"id"`
+	Name       string `json:"name"`
+	Type       string `json:"type"`
+	Attributes any    `json:"attributes"` // the text of masked for who may not see them
+}
+
+type keyPairAttributes struct {
+	PrivateKey *string `json:"private_key" default:"null" long:"true" doc:"PEM: RSA, ECDSA or Ed25519, without a passphrase"`
+	PublicKey  *string `json:"public_key" default:"null" long:"true" doc:"a line of authorized_keys; derived from the private key if left out"`
+}
+
+type connectionAttributes struct {
+	Host           string `json:"host" doc:"name or address"`
+	Port           int64  `json:"port" default:"22"`
+	Username       string `json:"username" default:"root"`
+	PrivateKey     int64  `json:"private_key" doc:"id of an SSH_KEY_PAIR"`
+	RemoteHostKey  string `json:"remote_host_key" long:"true" doc:"lines of type and key that the host may show"`
+	ConnectTimeout int64  `json:"connect_timeout" default:"10" doc:"seconds"`
+}
+
+// renderCredential shows the attributes only to those who may see them.
+func renderCredential(c keychain.Credential, show bool) credentialEntry {
+	e := credentialEntry{ID: c.ID, Name: c.Name, Type: string(c.Type), Attributes: masked}
+	if !show {
+		return e
+	}
+	if c.Type == keychain.TypeKeyPair {
+		e.Attributes = keyPairAttributes{PrivateKey: orNull(c.KeyPair.Private), PublicKey: orNull(c.KeyPair.Public)}
+		return e
+	}
+	e.Attributes = connectionAttributes{
+		Host: c.Connection.Host, Port: c.Connection.Port, Username: c.Connection.User, PrivateKey: c.Connection.KeyPair,
+		RemoteHostKey: c.Connection.HostKey, ConnectTimeout: c.Connection.ConnectTimeout,
+	}
+	return e
+}
+
+func may(ctx context.Context, roles ...string) bool {
+	caller, ok := rpc.CallerOf(ctx)
+	return ok && caller.Can(roles...)
+}
+
+func (m keychainMethods) query(ctx context.Context, in queryArgs) (any, error) {
+	list, err := m.keychain.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]credentialEntry, len(list))
+	for i, c := range list {
+		entries[i] = renderCredential(c, may(ctx, keychainWrite))
+	}
+	return answer(in, entries)
+}
+
+type idArgs struct {
+	ID      int64           `json:"id"`
+	Options instanceOptions `json:"options" default:"{}"`
+}
+
+type instanceOptions struct {
+	Extra map[string]any `json:"extra" default:"{}"`
+}
+
+func (m keychainMethods) get(ctx context.Context, in idArgs) (credentialEntry, error) {
+	c, err := m.keychain.Get(ctx, in.ID)
+	return renderCredential(c, may(ctx, keychainWrite)), wireError(err, "")
+}
+
+type credentialCreateArgs struct {
+	Data struct {
+		Name       string          `json:"name" minlen:"1"`
+		Type       string          `json:"type" enum:"SSH_KEY_PAIR,SSH_CREDENTIALS"`
+		Attributes json.RawMessage `json:"attributes"`
+	} `json:"keychain_credential_create"`
+}
+
+// The attributes of each type, bound under the path that clients know them by.
+type (
+	createKeyPair struct {
+		Attributes keyPairAttributes `json:"keychain_credential_create.attributes"`
+	}
+	createConnection struct {
+		Attributes connectionAttributes `json:"keychain_credential_create.attributes"`
+	}
+)
+
+// bindOne binds a single value to the only field of In.
+func bindOne[In any](value json.RawMessage) (In, error) {
+	return rpc.Bind[In](append(append(json.RawMessage("["), value...), ']'))
+}
+
+func (m keychainMethods) create(ctx context.Context, in credentialCreateArgs) (credentialEntry, error) {
+	c := keychain.Credential{Name: in.Data.Name, Type: keychain.Type(in.Data.Type)}
+	if c.Type == keychain.TypeKeyPair {
+		bound, err := bindOne[createKeyPair](in.Data.Attributes)
+		if err != nil {
+			return credentialEntry{}, err
+		}
+		c.KeyPair = keychain.KeyPair{Private: text(bound.Attributes.PrivateKey), Public: text(bound.Attributes.PublicKey)}
+	} else {
+		bound, err := bindOne[createConnection](in.Data.Attributes)
+		if err != nil {
+			return credentialEntry{}, err
+		}
+		c.Connection = connection(bound.Attributes)
+	}
+	c, err := m.keychain.Create(ctx, c)
+	if err != nil {
+		return credentialEntry{}, wireError(err, "keychain_credential_create")
+	}
+	m.added(c)
+	return renderCredential(c, true), nil
+}
+
+func (m keychainMethods) added(c keychain.Credential) {
+	m.emit(Event{Name: "keychaincredential.query", Msg: "added", ID: c.ID, Fields: renderCredential(c, false), Roles: []string{keychainRead, keychainWrite}})
+}
+
+func connection(a connectionAttributes) keychain.Connection {
+	return keychain.Connection{Host: a.Host, Port: a.Port, User: a.Username, KeyPair: a.PrivateKey, HostKey: a.RemoteHostKey, ConnectTimeout: a.ConnectTimeout}
+}
+
+func text(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
+}
+
+type credentialDeleteArgs struct {
+	ID      int64 `json:"id"`
+	Options struct {
+		Cascade bool `json:"cascade" default:"false"`
+	} `json:"options" default:"{}"`
+}
+
+func (m keychainMethods) delete(ctx context.Context, in credentialDeleteArgs) (any, error) {
+	if err := m.keychain.Delete(ctx, in.ID, in.Options.Cascade, m.users); err != nil {
+		return nil, wireError(err, "")
+	}
+	m.emit(Event{Name: "keychaincredential.query", Msg: "removed", ID: in.ID, Roles: []string{keychainRead, keychainWrite}})
+	return nil, nil //nolint:nilnil // the API answers null
+}
+
+func (m keychainMethods) generate(context.Context, struct{}) (keyPairAttributes, error) {
+	private, public, err := ssh.GenerateKeyPair(ssh.RSA)
+	return keyPairAttributes{PrivateKey: orNull(string([]byte(private))), PublicKey: orNull(public)}, err
+}
+
+type scanArgs struct {
+	Scan struct {
+		Host           string `json:"host" minlen:"1"`
+		Port           int64  `json:"port" default:"22"`
+		ConnectTimeout int64  `json:"connect_timeout" default:"10" doc:"seconds"`
+	} `json:"keychain_remote_ssh_host_key_scan"`
+}
+
+func (m keychainMethods) scan(ctx context.Context, in scanArgs) (string, error) {
+	var bad faults.List
+	keychain.CheckHost(&bad, "host", in.Scan.Host)
+	keychain.CheckPort(&bad, "port", in.Scan.Port)
+	keychain.CheckTimeout(&bad, "connect_timeout", in.Scan.ConnectTimeout)
+	if err := bad.Err(); err != nil {
+		return "", wireError(err, "keychain_remote_ssh_host_key_scan")
+	}
+	timeout := time.Duration(in.Scan.ConnectTimeout) * time.Second
+	lines, err := ssh.ScanHostKeys(ctx, ssh.Config{Host: in.Scan.Host, Port: int(in.Scan.Port), ConnectTimeout: timeout, LoginTimeout: timeout})
+	switch {
+	case errors.Is(err, ssh.ErrTimeout):
+		return "", rpc.Errorf(rpc.EFAULT, "SSH timeout")
+	case err != nil:
+		return "", rpc.Errorf(rpc.EFAULT, "ssh-keyscan failed: %v", err)
+	}
+	return strings.Join(lines, "\n"), nil
+}

@@ -1,0 +1,269 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/zferry/zferry/faults"
+	"github.com/zferry/zferry/replication"
+	"github.com/zferry/zferry/ssh"
+	"github.com/zferry/zferry/store"
+)
+
+// Entry is a task with its number and state.
+type Entry struct {
+	ID         int64
+	Definition Definition
+	State      State
+}
+
+// Change is what has become of a task.
+type Change struct {
+	Msg   string // added, changed or removed
+	Entry Entry  // of removed, only its ID
+	State bool   // only the state has changed
+}
+
+// Keychain finds SSH connections. *keychain.Service is one.
+type Keychain interface {
+	Config(ctx context.Context, connection int64) (ssh.Config, error)
+}
+
+// Config is what a Service works with.
+type Config struct {
+	Store    *store.Store
+	Keychain Keychain
+	Dir      string       // of the plugin's state
+	ZFS      string       // program of this system; "" is zfs in PATH
+	Notify   func(Change) // nil, or told of every change; must not block
+	Log      *slog.Logger
+}
+
+// Service is the replication tasks. Its methods may be called from any goroutine. Errors: faults.List for what a user can
+// mend, *faults.NotFound for an id that names nothing, those of package store.
+type Service struct {
+	store    *store.Store
+	keychain Keychain
+	zfs      string
+	journal  replication.Journal
+	dialer   *ssh.Dialer
+	notify   func(Change)
+	log      *slog.Logger
+
+	mu   sync.Mutex // guards live
+	live map[int64]*live
+}
+
+// live is a run that is under way.
+type live struct {
+	job   int64
+	state State
+}
+
+// New returns the tasks that cfg.Store keeps.
+func New(cfg Config) (*Service, error) {
+	journal, err := replication.NewFileJournal(filepath.Join(cfg.Dir, "processes"))
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Notify == nil {
+		cfg.Notify = func(Change) {}
+	}
+	return &Service{
+		store: cfg.Store, keychain: cfg.Keychain, zfs: cfg.ZFS, journal: journal, dialer: new(ssh.Dialer),
+		notify: cfg.Notify, log: cfg.Log, live: make(map[int64]*live),
+	}, nil
+}
+
+// List returns every task, by id.
+func (s *Service) List(ctx context.Context) ([]Entry, error) {
+	rows, err := s.store.Tasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Entry, len(rows))
+	for i, row := range rows {
+		if list[i], err = s.entry(ctx, row); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// Get returns one task.
+func (s *Service) Get(ctx context.Context, id int64) (Entry, error) {
+	row, err := s.store.Task(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return Entry{}, &faults.NotFound{Kind: "Replication", ID: id}
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return s.entry(ctx, row)
+}
+
+// entry joins what is kept of a task with its state.
+func (s *Service) entry(ctx context.Context, row store.Task) (Entry, error) {
+	e := Entry{ID: row.ID}
+	if err := json.Unmarshal(row.Data, &e.Definition); err != nil {
+		return e, fmt.Errorf("task %d: what is kept of it cannot be read: %w", row.ID, err)
+	}
+	e.Definition.Name, e.Definition.Enabled = row.Name, row.Enabled
+	s.mu.Lock()
+	run := s.live[row.ID]
+	if run != nil {
+		e.State = run.state
+	}
+	s.mu.Unlock()
+	if run != nil {
+		return e, nil
+	}
+	data, err := s.store.TaskState(ctx, row.ID)
+	if err != nil {
+		return e, err
+	}
+	e.State = decodeState(data)
+	if reason := s.held(ctx, &e.Definition); reason != "" {
+		e.State = State{Phase: Hold, At: e.State.At, Reason: reason}
+	}
+	return e, nil
+}
+
+// held is why a task cannot run at all, "" if it can (truenas-api.md 5.6).
+func (s *Service) held(ctx context.Context, d *Definition) string {
+	if !d.Remote() {
+		return ""
+	}
+	if d.SSHCredentials == nil {
+		return "You should pass SSH credentials for SSH transport."
+	}
+	if _, err := s.keychain.Config(ctx, *d.SSHCredentials); err != nil {
+		return sentence(err)
+	}
+	return ""
+}
+
+// Create keeps a new task, if nothing is wrong with it.
+func (s *Service) Create(ctx context.Context, d Definition) (Entry, error) {
+	bad, err := s.check(ctx, &d)
+	if err != nil {
+		return Entry{}, err
+	}
+	if err := bad.Err(); err != nil {
+		return Entry{}, err
+	}
+	data, err := json.Marshal(d)
+	if err != nil {
+		return Entry{}, fmt.Errorf("task: %w", err)
+	}
+	id, err := s.store.AddTask(ctx, store.Task{Name: d.Name, Enabled: d.Enabled, Data: data})
+	if errors.Is(err, store.ErrExist) {
+		return Entry{}, faults.List{nameTaken()}
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	e, err := s.Get(ctx, id)
+	if err == nil {
+		s.notify(Change{Msg: "added", Entry: e})
+	}
+	return e, err
+}
+
+func nameTaken() faults.Fault {
+	return faults.Fault{Field: "name", Text: "Object with this name already exists"}
+}
+
+// check finds everything that is wrong with d, in the order of truenas-api.md 3.3.
+func (s *Service) check(ctx context.Context, d *Definition) (faults.List, error) {
+	var bad faults.List
+	if !d.OneTime {
+		rows, err := s.store.Tasks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(rows, func(row store.Task) bool { return row.Name == d.Name }) {
+			bad = append(bad, nameTaken())
+		}
+	}
+	connection := ""
+	if d.Remote() && d.SSHCredentials != nil {
+		if _, err := s.keychain.Config(ctx, *d.SSHCredentials); err != nil {
+			connection = bracketed(err)
+		}
+	}
+	bad = append(bad, d.Check(connection)...)
+	return bad, nil
+}
+
+// bracketed is rule 21 of truenas-api.md 3.3.
+func bracketed(err error) string {
+	switch text := err.Error(); text {
+	case "Credential does not exist":
+		return "[ENOENT] " + text
+	case "Credential is not of type SSH_CREDENTIALS":
+		return "[EINVAL] " + text
+	default:
+		return "[EFAULT] " + text
+	}
+}
+
+// Delete removes a task; no data is touched. The job of a run that is under way is returned, 0 if there is none: the caller
+// aborts it (decisions 19).
+func (s *Service) Delete(ctx context.Context, id int64) (job int64, err error) {
+	err = s.store.DeleteTask(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, &faults.NotFound{Kind: "Replication", ID: id}
+	}
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	if run := s.live[id]; run != nil {
+		job = run.job
+	}
+	s.mu.Unlock()
+	s.notify(Change{Msg: "removed", Entry: Entry{ID: id}})
+	return job, nil
+}
+
+// UsersOf implements keychain.Users.
+func (s *Service) UsersOf(ctx context.Context, connection int64) ([]string, error) {
+	list, err := s.List(ctx)
+	var names []string
+	for _, e := range list {
+		if c := e.Definition.SSHCredentials; c != nil && *c == connection {
+			names = append(names, e.Definition.Name)
+		}
+	}
+	return names, err
+}
+
+// Release implements keychain.Users: each user of the connection is disabled and loses it. No event is sent (K 19).
+func (s *Service) Release(ctx context.Context, connection int64) error {
+	list, err := s.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		d := e.Definition
+		if d.SSHCredentials == nil || *d.SSHCredentials != connection {
+			continue
+		}
+		d.SSHCredentials, d.Enabled = nil, false
+		data, err := json.Marshal(d)
+		if err != nil {
+			return fmt.Errorf("task: %w", err)
+		}
+		if err := s.store.UpdateTask(ctx, store.Task{ID: e.ID, Name: d.Name, Enabled: false, Data: data}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
