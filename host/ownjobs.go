@@ -1,0 +1,165 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/zferry/zferry/host/state"
+	"github.com/zferry/zferry/rpc"
+)
+
+// errAborted is the cause with which a job of the host's own is cancelled.
+var errAborted = errors.New("aborted")
+
+// ownJobs are the jobs of the host itself. They live in memory only: after a restart nobody waits for them any more.
+type ownJobs struct {
+	store *state.Store
+	work  *work
+	table *jobTable
+
+	mu     sync.Mutex // guards the fields below
+	rev    uint64
+	cancel map[int64]context.CancelCauseFunc
+}
+
+func newOwnJobs(store *state.Store, w *work, publish func(jobChange)) *ownJobs {
+	return &ownJobs{store: store, work: w, table: newJobTable(0, publish), cancel: make(map[int64]context.CancelCauseFunc)}
+}
+
+// ownJob is one of them.
+type ownJob struct {
+	jobs     *ownJobs
+	audience audience
+
+	mu   sync.Mutex // guards wire; held while the table is told
+	wire wireJob
+}
+
+// start makes a job of a call and runs it. run must give it a final state, unless its context has ended. A call whose client
+// wants it so is answered at the end of the job.
+func (o *ownJobs) start(ctx context.Context, method string, params json.RawMessage, run func(ctx context.Context, j *ownJob)) (any, error) {
+	c := callOf(ctx)
+	id, err := o.store.NextJobID(ctx, jobStep)
+	if err != nil {
+		return nil, err
+	}
+	j := &ownJob{jobs: o, audience: audience{Owner: &c.who.user}, wire: wireJob{
+		ID: id, Method: method, Arguments: params, Abortable: true, State: stateWaiting,
+		Progress:    json.RawMessage(`{"percent":0,"description":"","extra":null}`),
+		TimeStarted: mustJSON(rpc.Date(time.Now())), Credentials: c.who.credentials,
+	}}
+	if c.id != nil {
+		j.wire.MessageIDs = []json.RawMessage{c.id}
+	}
+	j.update(func(*wireJob) {})
+	o.work.start(func(ctx context.Context) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		o.setCancel(id, cancel)
+		defer o.setCancel(id, nil)
+		j.update(func(w *wireJob) { w.State = stateRunning })
+		run(ctx, j)
+	})
+	if c.id == nil || c.session.currentOptions().LegacyJobs {
+		return id, nil
+	}
+	rpc.ReleaseSlot(ctx)
+	e, err := o.table.await(ctx, id, func() error { return errNoJob(id) })
+	if err != nil {
+		return nil, err
+	}
+	return e.outcome()
+}
+
+func (o *ownJobs) setCancel(id int64, cancel context.CancelCauseFunc) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if cancel == nil {
+		delete(o.cancel, id)
+		return
+	}
+	o.cancel[id] = cancel
+}
+
+func (o *ownJobs) abort(id int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if cancel := o.cancel[id]; cancel != nil {
+		cancel(errAborted)
+	}
+}
+
+func (o *ownJobs) nextRev() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rev++
+	return o.rev
+}
+
+// update changes the job and publishes it.
+func (j *ownJob) update(change func(w *wireJob)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	change(&j.wire)
+	if j.wire.final() {
+		j.wire.TimeFinished = mustJSON(rpc.Date(time.Now()))
+	}
+	// It is of the table's series and its revisions only rise.
+	_ = j.jobs.table.accept(newEntry(j.wire, j.jobs.nextRev(), j.audience), 1)
+}
+
+// jobWait is a job that does what another one does.
+func (h *Host) jobWait(ctx context.Context, params json.RawMessage) (any, error) {
+	who := callOf(ctx).who
+	return h.own.start(ctx, "core.job_wait", params, func(ctx context.Context, j *ownJob) {
+		in, err := rpc.Bind[jobArgs](params)
+		if err == nil {
+			err = h.follow(ctx, who, in.ID, j)
+		}
+		switch {
+		case errors.Is(err, errAborted):
+			j.update(func(w *wireJob) { w.State = stateAborted })
+		case err != nil && ctx.Err() == nil:
+			j.update(func(w *wireJob) { w.fail(err) })
+		}
+	})
+}
+
+// follow makes j like the job with that id, until that has ended. It returns nil then.
+func (h *Host) follow(ctx context.Context, who *identity, id int64, j *ownJob) error {
+	table := h.own.table
+	if p, ok := h.plugins.ofJob(id); ok {
+		table = p.jobs
+	}
+	changed, stop := table.watch(id)
+	defer stop()
+	for {
+		e, err := h.job(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := readable(who, e); err != nil {
+			return err
+		}
+		j.update(func(w *wireJob) {
+			if !isNull(e.Progress) {
+				w.Progress = e.Progress
+			}
+			if e.final() {
+				w.State, w.Result, w.ResultEncodingError = e.State, e.Result, e.ResultEncodingError
+				w.Error, w.Exception, w.ExcInfo = e.Error, e.Exception, e.ExcInfo
+			}
+		})
+		if e.final() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
