@@ -39,6 +39,10 @@ tools: ## build the pinned golangci-lint, once per machine
 build: ## bin/zferry, one static binary
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
 
+.PHONY: deb
+deb: build ## build/zferry_VERSION_ARCH.deb, with both programs and a systemd unit
+	@packaging/deb.sh '$(VERSION)'
+
 .PHONY: fmt
 fmt: tools ## format every Go file
 	@$(GOLANGCI) fmt

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,9 +20,10 @@ func newDemoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
 		Short: "Show a replication between two machines with OpenZFS",
-		Long: `Starts two machines with OpenZFS, nas1 and nas2, and replicates a tree of datasets from one to the other: whole, then what
-has changed, then once more with a cut in the middle. After each run both sides are compared. The machines are built at
-the first start, which takes some minutes, and are gone afterwards. Exit code 1 if anything differs.`,
+		Long: `Starts two machines with OpenZFS, nas1 and nas2, and 'zferry serve' on nas1, and replicates a tree of datasets from one to
+the other through the API: whole, then what has changed, then with a cut in the middle, then while the plugin is killed, and
+while the host is. After each run both sides are compared. The machines are built at the first start, which takes some
+minutes, and are gone afterwards. Exit code 1 if anything differs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), cmd.OutOrStdout()) },
 	}
@@ -29,18 +31,20 @@ the first start, which takes some minutes, and are gone afterwards. Exit code 1 
 
 // story is a demo under way.
 type story struct {
-	lab      *lab.Lab
+	labServe
+
 	out      io.Writer
 	terminal bool
 	begin    time.Time
+	task     int64
 }
 
 const (
 	demoSource = "tank/demo"
 	demoTarget = "backup/demo"
-	// demoCut is how much the third run moves, and demoCutAt when it is cut, in bytes.
-	demoCut   = 96 << 20
-	demoCutAt = 24 << 20
+	// demoLarge is how much the later runs move, and demoCutAt when something is done to them, in bytes.
+	demoLarge = 64 << 20
+	demoCutAt = 16 << 20
 )
 
 func demo(ctx context.Context, out io.Writer) (err error) {
@@ -50,7 +54,9 @@ func demo(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.lab.Close()) }()
-	for _, step := range []func(context.Context) error{s.install, s.whole, s.changes, s.cutAndResume} {
+	for _, step := range []func(context.Context) error{
+		s.prepare, s.serve, s.whole, s.changes, s.cutAndResume, s.pluginKilled, s.hostKilled, s.table,
+	} {
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -66,16 +72,12 @@ func (s *story) say(text string) {
 	fmt.Fprintf(s.out, "\n==> %s  (%s)\n", text, time.Since(s.begin).Round(time.Second))
 }
 
-func (s *story) nas1(ctx context.Context, script string) (string, error) {
-	return s.lab.Machine("nas1").Run(ctx, script)
-}
-
-func (s *story) install(ctx context.Context) error {
+func (s *story) prepare(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	if err := s.lab.Machine("nas1").Copy(ctx, self, "/usr/local/bin/zferry", 0o755); err != nil {
+	if err := s.install(ctx, filepath.Dir(self)); err != nil {
 		return err
 	}
 	_, err = s.nas1(ctx, `set -e
@@ -92,6 +94,29 @@ for s in first second third; do
 	zfs snapshot -r tank/demo@$s
 done`)
 	return err
+}
+
+// serve starts the host, and makes a connection and a task.
+func (s *story) serve(ctx context.Context) error {
+	s.say("nas1 serves the API; a connection to nas2 and a task are made")
+	fmt.Fprintf(s.out, "nas1# %s\n", serveCommand)
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	out, err := s.nas1(ctx, "grep ^ready "+serveLog+"; cat "+defaultState+"/"+keyName)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "%s(the key is gone with the machine)\n", out)
+	connection, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if s.task, err = s.create(ctx, "demo", connection, demoSource, demoTarget); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "connection %d, task %d\n", connection, s.task)
+	return nil
 }
 
 // whole is the first run: nothing is there yet.
@@ -117,19 +142,56 @@ zfs snapshot -r tank/demo@fourth`); err != nil {
 	return s.compare(ctx)
 }
 
-// cutAndResume is the third run, which dies in the middle, and the one that goes on from there.
+// large makes a change that takes a while to send, starts a run and waits until it is in the middle.
+func (s *story) large(ctx context.Context, snapshot string) (job int64, err error) {
+	if _, err := s.nas1(ctx, fmt.Sprintf("head -c %d /dev/urandom > /tank/demo/files/large && zfs snapshot -r tank/demo@%s", demoLarge, snapshot)); err != nil {
+		return 0, err
+	}
+	if err := s.slow(ctx, 20*time.Millisecond); err != nil {
+		return 0, err
+	}
+	if job, err = s.run(ctx, s.task); err != nil {
+		return 0, err
+	}
+	fmt.Fprintf(s.out, "nas1# zferry call replication.run %d\n%d\n", s.task, job)
+	return job, s.moved(ctx, job, demoCutAt)
+}
+
+// slow delays the link between the machines; where it cannot be, the runs are over sooner.
+func (s *story) slow(ctx context.Context, delay time.Duration) error {
+	if err := s.lab.Delay(ctx, delay, 0); err != nil && !errors.Is(err, lab.ErrUnsupported) {
+		return err
+	}
+	return nil
+}
+
+// cutAndResume aborts a run in the middle; the next one goes on from there.
 func (s *story) cutAndResume(ctx context.Context) error {
-	s.say("a larger change, and the run is killed in the middle")
-	if _, err := s.nas1(ctx, fmt.Sprintf("head -c %d /dev/urandom > /tank/demo/files/large && zfs snapshot -r tank/demo@fifth", demoCut)); err != nil {
+	s.say("a larger change, and the run is aborted in the middle")
+	job, err := s.large(ctx, "fifth")
+	if err != nil {
 		return err
 	}
-	if err := s.lab.Delay(ctx, 20*time.Millisecond, 0); err != nil && !errors.Is(err, lab.ErrUnsupported) {
+	if _, err := s.nas1(ctx, fmt.Sprintf("zferry jobs abort %d", job)); err != nil {
 		return err
 	}
-	if err := s.killInTheMiddle(ctx); err != nil {
+	fmt.Fprintf(s.out, "nas1# zferry jobs abort %d\n", job)
+	j, err := s.ended(ctx, job)
+	if err != nil {
 		return err
 	}
-	if err := s.lab.Delay(ctx, 0, 0); err != nil && !errors.Is(err, lab.ErrUnsupported) {
+	if j.State != "ABORTED" {
+		return fmt.Errorf("job %d is %s", job, j.State)
+	}
+	token, err := s.lab.Machine("nas2").Run(ctx, "zfs get -Hpo value receive_resume_token "+demoTarget+"/files")
+	if err != nil {
+		return err
+	}
+	if token = strings.Trim(token, "-\n"); token == "" {
+		return errors.New("the aborted run left nothing to resume from")
+	}
+	fmt.Fprintf(s.out, "job %d is %s; nas2 keeps what has arrived, with a token of %d characters\n", job, j.State, len(token))
+	if err := s.slow(ctx, 0); err != nil {
 		return err
 	}
 	s.say("the next run resumes")
@@ -139,15 +201,96 @@ func (s *story) cutAndResume(ctx context.Context) error {
 	return s.compare(ctx)
 }
 
-// command is the replication as a user of nas1 would type it.
-func (s *story) command() string {
-	nas2 := s.lab.Machine("nas2")
-	return fmt.Sprintf("zferry replicate --recursive --yes --port %d %s root@%s:%s", nas2.Port(), demoSource, nas2.Addr(), demoTarget)
+// pluginKilled kills what replicates: the host starts it again, and the task starts once more by itself.
+func (s *story) pluginKilled(ctx context.Context) error {
+	s.say("the plugin is killed in the middle of a run")
+	job, err := s.large(ctx, "sixth")
+	if err != nil {
+		return err
+	}
+	if _, err := s.nas1(ctx, "pkill -KILL -x zferry-plugin"); err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out, "nas1# pkill -KILL zferry-plugin")
+	j, err := s.ended(ctx, job)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "%v\n", j.failure())
+	if err := s.slow(ctx, 0); err != nil {
+		return err
+	}
+	again, err := s.next(ctx, job)
+	if err != nil {
+		return err
+	}
+	if err := s.watch(ctx, again); err != nil {
+		return err
+	}
+	return s.compare(ctx)
 }
 
-// replicate runs zferry on nas1. On a terminal it gets one there, too, and shows its progress bar.
+// next waits for the job that follows another.
+func (s *story) next(ctx context.Context, after int64) (int64, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("the task did not start by itself"))
+	defer cancel()
+	for {
+		list, err := s.jobs(ctx)
+		if err == nil && len(list) > 0 && list[0].ID > after {
+			return list[0].ID, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// hostKilled kills the host: the plugin works on, and the next host finds it.
+func (s *story) hostKilled(ctx context.Context) error {
+	s.say("the host is killed in the middle of a run, and started again")
+	job, err := s.large(ctx, "seventh")
+	if err != nil {
+		return err
+	}
+	if _, err := s.nas1(ctx, "pkill -KILL -x zferry"); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "nas1# pkill -KILL zferry\nnas1# %s\n", serveCommand)
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	if err := s.slow(ctx, 0); err != nil {
+		return err
+	}
+	if err := s.watch(ctx, job); err != nil {
+		return err
+	}
+	return s.compare(ctx)
+}
+
+// table shows what has run.
+func (s *story) table(ctx context.Context) error {
+	s.say("what has run")
+	out, err := s.nas1(ctx, `script -qec "stty cols 160 rows 40; zferry jobs" /dev/null`)
+	fmt.Fprint(s.out, strings.ReplaceAll(out, "\r", ""))
+	return err
+}
+
+// replicate runs the task and follows its job.
 func (s *story) replicate(ctx context.Context) error {
-	command := s.command()
+	job, err := s.run(ctx, s.task)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "nas1# zferry call replication.run %d\n%d\n", s.task, job)
+	return s.watch(ctx, job)
+}
+
+// watch follows a job by its events. On a terminal it gets one there, too, and shows a progress bar.
+func (s *story) watch(ctx context.Context, job int64) error {
+	command := fmt.Sprintf("zferry watch %d", job)
 	fmt.Fprintf(s.out, "nas1# %s\n", command)
 	var stderr bytes.Buffer
 	out := io.Writer(&filter{out: s.out})
@@ -161,7 +304,7 @@ func (s *story) replicate(ctx context.Context) error {
 	return nil
 }
 
-// filter passes on whole lines, without those that report progress.
+// filter passes on whole lines, without those of a job that is still on its way.
 type filter struct {
 	out  io.Writer
 	rest []byte
@@ -174,41 +317,11 @@ func (f *filter) Write(p []byte) (int, error) {
 		if !found {
 			return len(p), nil
 		}
-		if !bytes.Contains(line, []byte(`"type":"progress"`)) {
+		if !bytes.Contains(line, []byte(`"state":"RUNNING"`)) {
 			fmt.Fprintf(f.out, "%s\n", line)
 		}
 		f.rest = rest
 	}
-}
-
-// killInTheMiddle starts a run and kills zferry once enough has moved.
-func (s *story) killInTheMiddle(ctx context.Context) error {
-	_, err := s.nas1(ctx, fmt.Sprintf(`%s --json > /tmp/run.json 2>&1 & pid=$!
-for i in $(seq 1200); do
-	moved=$(grep '"type":"progress"' /tmp/run.json | tail -n 1 | sed 's/.*"bytes":\([0-9]*\).*/\1/')
-	[ "${moved:-0}" -lt %d ] || break
-	kill -0 $pid 2>/dev/null || { cat /tmp/run.json >&2; exit 1; }
-	sleep 0.1
-done
-kill -KILL $pid
-wait $pid
-[ $? -eq 137 ]`, s.command(), demoCutAt))
-	if err != nil {
-		return fmt.Errorf("the run that was to be cut: %w", err)
-	}
-	token := ""
-	for deadline := time.Now().Add(20 * time.Second); token == "" && time.Now().Before(deadline); {
-		out, err := s.lab.Machine("nas2").Run(ctx, "zfs get -Hpo value receive_resume_token "+demoTarget+"/files")
-		if err != nil {
-			return err
-		}
-		token = strings.Trim(out, "-\n")
-	}
-	if token == "" {
-		return errors.New("the cut run left nothing to resume from")
-	}
-	fmt.Fprintf(s.out, "killed; nas2 keeps what has arrived, with a token of %d characters\n", len(token))
-	return nil
 }
 
 // compare holds GUIDs of all snapshots and checksums of all data of both sides against each other.

@@ -70,6 +70,6 @@ func newRootCommand(started *bool) *cobra.Command {
 		},
 		PersistentPreRun: func(*cobra.Command, []string) { *started = true },
 	}
-	root.AddCommand(newReplicateCommand(), newDemoCommand(), newLabCommand())
+	root.AddCommand(newServeCommand(), newCallCommand(), newWatchCommand(), newJobsCommand(), newReplicateCommand(), newDemoCommand(), newLabCommand())
 	return root
 }
