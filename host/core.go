@@ -21,8 +21,8 @@ type jobArgs struct {
 }
 
 type queryArgs struct {
-	Filters json.RawMessage `json:"query-filters" default:"[]"`
-	Options json.RawMessage `json:"query-options" default:"{}"`
+	Filters json.RawMessage `json:"filters" default:"[]"`
+	Options json.RawMessage `json:"options" default:"{}"`
 }
 
 // registerCore registers core.*.

@@ -43,8 +43,8 @@ type keychainMethods struct {
 }
 
 type queryArgs struct {
-	Filters json.RawMessage `json:"query-filters" default:"[]"`
-	Options json.RawMessage `json:"query-options" default:"{}"`
+	Filters json.RawMessage `json:"filters" default:"[]"`
+	Options json.RawMessage `json:"options" default:"{}"`
 }
 
 // answer runs a query over entries.

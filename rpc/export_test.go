@@ -32,3 +32,12 @@ func (in *Input) Buffered() int {
 	defer in.mu.Unlock()
 	return in.buffer.Len()
 }
+
+// ParseFrame is parse; answer is what a faulty frame is answered with.
+func ParseFrame(data []byte, arrays bool) (r Request, answer []byte) {
+	m, f := parse(data, arrays)
+	if f != nil && f.id != nil {
+		answer = f.frame()
+	}
+	return m.Request, answer
+}

@@ -15,7 +15,7 @@ import (
 // ErrNoMatch is the outcome of a query with the option get that no row matches. Its text is what clients expect.
 var ErrNoMatch = errors.New("MatchNotFound()")
 
-// FieldError is a fault in the arguments. Attribute is a dotted path that starts with query-filters or query-options.
+// FieldError is a fault in the arguments. Attribute is a dotted path that starts with filters or options.
 type FieldError struct {
 	Attribute string
 	Message   string

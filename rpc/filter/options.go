@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	optionsAttribute = "query-options"
+	optionsAttribute = "options"
 	maxLimit         = 10000
 	maxText          = 1024 // characters of a text in the options
 )

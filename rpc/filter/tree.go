@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	filtersAttribute = "query-filters"
+	filtersAttribute = "filters"
 	dateSuffix       = ".$date"
 	maxDepth         = 3 // of OR nodes and AND groups within each other
 )

@@ -158,28 +158,28 @@ func TestDepth(t *testing.T) {
 // TestShape refuses what is not a list of filters, with the texts of 2.7.
 func TestShape(t *testing.T) {
 	tests := []struct{ name, filters, attribute, message string }{
-		{"unknown operator", `[["a", "==", 1]]`, "query-filters", "Value error, filter_list: unknown operator '=='"},
-		{"unknown operator with C", `[["a", "Clike", 1]]`, "query-filters", "Value error, filter_list: unknown operator 'like'"},
-		{"no operator", `[["a", "", 1]]`, "query-filters", "Value error, filter_list: unknown operator ''"},
-		{"unknown operator in OR", or(1, `["a", "x", 1]`), "query-filters", "Value error, filter_list: unknown operator 'x'"},
-		{"two without OR", `[["a", "="]]`, "query-filters", `Value error, filter_list: len-2 filter must start with "OR"`},
-		{"group at the top", `[[["a", "=", 1], ["b", "=", 1]]]`, "query-filters", `Value error, filter_list: len-2 filter must start with "OR"`},
-		{"length 1", `[["a"]]`, "query-filters", "Value error, filter_list: invalid filter length 1"},
-		{"length 4", `[["a", "=", 1, 2]]`, "query-filters", "Value error, filter_list: invalid filter length 4"},
-		{"length 0", `[[]]`, "query-filters", "Value error, filter_list: invalid filter length 0"},
-		{"empty branch", `[["OR", [[]]]]`, "query-filters", "Value error, filter_list: invalid filter length 0"},
-		{"outer list missing", `["id", "=", 1]`, "query-filters", `Value error, filter_list: len-2 filter must start with "OR"`},
-		{"outer list missing, long name", `["name", "=", 1]`, "query-filters", "Value error, filter_list: invalid filter length 4"},
-		{"number for a filter", `[["a", "=", 1], 5]`, "query-filters.1", "Input should be a valid list"},
-		{"field is no text", `[[5, "=", 1]]`, "query-filters.0.0", "Input should be a valid string"},
-		{"operator is no text", `[["a", null, 1]]`, "query-filters.0.1", "Input should be a valid string"},
-		{"branches are no list", `[["OR", 5]]`, "query-filters.0.1", "Input should be a valid list"},
-		{"branch is no list", `[["OR", [["a", "=", 1], {}]]]`, "query-filters.0.1.1", "Input should be a valid list"},
-		{"field in a group is no text", `[["OR", [[["a", "=", 1], [1, "=", 1]]]]]`, "query-filters.0.1.0.1.0", "Input should be a valid string"},
-		{"object", `{}`, "query-filters", "Input should be a valid list"},
-		{"null", `null`, "query-filters", "Input should be a valid list"},
-		{"fold a number", `[["a", "C=", 1]]`, "query-filters", "Value error, filter_list: cannot casefold value of type int"},
-		{"fold a date", `[["a", "C=", {"$date": 1}]]`, "query-filters", "Value error, filter_list: cannot casefold value of type datetime.datetime"},
+		{"unknown operator", `[["a", "==", 1]]`, "filters", "Value error, filter_list: unknown operator '=='"},
+		{"unknown operator with C", `[["a", "Clike", 1]]`, "filters", "Value error, filter_list: unknown operator 'like'"},
+		{"no operator", `[["a", "", 1]]`, "filters", "Value error, filter_list: unknown operator ''"},
+		{"unknown operator in OR", or(1, `["a", "x", 1]`), "filters", "Value error, filter_list: unknown operator 'x'"},
+		{"two without OR", `[["a", "="]]`, "filters", `Value error, filter_list: len-2 filter must start with "OR"`},
+		{"group at the top", `[[["a", "=", 1], ["b", "=", 1]]]`, "filters", `Value error, filter_list: len-2 filter must start with "OR"`},
+		{"length 1", `[["a"]]`, "filters", "Value error, filter_list: invalid filter length 1"},
+		{"length 4", `[["a", "=", 1, 2]]`, "filters", "Value error, filter_list: invalid filter length 4"},
+		{"length 0", `[[]]`, "filters", "Value error, filter_list: invalid filter length 0"},
+		{"empty branch", `[["OR", [[]]]]`, "filters", "Value error, filter_list: invalid filter length 0"},
+		{"outer list missing", `["id", "=", 1]`, "filters", `Value error, filter_list: len-2 filter must start with "OR"`},
+		{"outer list missing, long name", `["name", "=", 1]`, "filters", "Value error, filter_list: invalid filter length 4"},
+		{"number for a filter", `[["a", "=", 1], 5]`, "filters.1", "Input should be a valid list"},
+		{"field is no text", `[[5, "=", 1]]`, "filters.0.0", "Input should be a valid string"},
+		{"operator is no text", `[["a", null, 1]]`, "filters.0.1", "Input should be a valid string"},
+		{"branches are no list", `[["OR", 5]]`, "filters.0.1", "Input should be a valid list"},
+		{"branch is no list", `[["OR", [["a", "=", 1], {}]]]`, "filters.0.1.1", "Input should be a valid list"},
+		{"field in a group is no text", `[["OR", [[["a", "=", 1], [1, "=", 1]]]]]`, "filters.0.1.0.1.0", "Input should be a valid string"},
+		{"object", `{}`, "filters", "Input should be a valid list"},
+		{"null", `null`, "filters", "Input should be a valid list"},
+		{"fold a number", `[["a", "C=", 1]]`, "filters", "Value error, filter_list: cannot casefold value of type int"},
+		{"fold a date", `[["a", "C=", {"$date": 1}]]`, "filters", "Value error, filter_list: cannot casefold value of type datetime.datetime"},
 	}
 	for _, tt := range tests {
 		t.Run("2.7 "+tt.name, func(t *testing.T) {
@@ -196,9 +196,9 @@ func TestShape(t *testing.T) {
 // TestFaultsTogether shows that both arguments are checked, and before what only a run would find.
 func TestFaultsTogether(t *testing.T) {
 	_, err := Parse(json.RawMessage(`[["a.$date", "=", 5], ["a", "x", 1]]`), json.RawMessage(`{"limit": "a", "more": 1}`))
-	want := "query-filters: Value error, filter_list: unknown operator 'x'\n" +
-		"query-options.limit: Input should be a valid integer\n" +
-		"query-options.more: Extra inputs are not permitted"
+	want := "filters: Value error, filter_list: unknown operator 'x'\n" +
+		"options.limit: Input should be a valid integer\n" +
+		"options.more: Extra inputs are not permitted"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
