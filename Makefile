@@ -37,7 +37,7 @@ tools: ## build the pinned golangci-lint, once per machine
 
 .PHONY: build
 build: ## bin/zferry, one static binary
-	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: deb
 deb: build ## build/zferry_VERSION_ARCH.deb, with both programs and a systemd unit

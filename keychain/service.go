@@ -158,15 +158,15 @@ func (s *Service) Config(ctx context.Context, connection int64) (ssh.Config, err
 	c, err := s.Get(ctx, connection)
 	if err != nil {
 		if faults.Is(err) {
-			err = errors.New("Credential does not exist") //nolint:staticcheck // the wording of the API
+			err = errors.New("Credential does not exist")
 		}
 		return ssh.Config{}, err
 	}
 	if c.Type != TypeConnection {
-		return ssh.Config{}, errors.New("Credential is not of type SSH_CREDENTIALS") //nolint:staticcheck // likewise
+		return ssh.Config{}, errors.New("Credential is not of type SSH_CREDENTIALS")
 	}
 	if fault := s.pairFault(ctx, c.Connection.KeyPair); fault != "" {
-		return ssh.Config{}, fmt.Errorf("Error while querying SSH key pair for credentials %d: %s", connection, fault) //nolint:staticcheck // likewise
+		return ssh.Config{}, fmt.Errorf("Error while querying SSH key pair for credentials %d: %s", connection, fault) //nolint:staticcheck // the wording of the API
 	}
 	pair, err := s.Get(ctx, c.Connection.KeyPair)
 	return c.Connection.config(pair.KeyPair.Private), err

@@ -12,7 +12,7 @@ import (
 // Setup is a new connection, made by hand, with a key pair that exists or is generated (truenas-api.md 4.7).
 type Setup struct {
 	Name       string
-	Generate   bool   // a key pair with the name KeyName
+	Generate   bool // a key pair with the name KeyName
 	KeyName    string
 	KeyPair    int64 // id of the one to use if none is generated
 	Connection Connection

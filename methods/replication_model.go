@@ -106,14 +106,14 @@ func (f *replicationFields) definition() tasks.Definition {
 }
 
 func (in *replicationCreateArgs) definition() tasks.Definition {
-	d := in.Data.replicationFields.definition()
+	d := in.Data.definition()
 	d.Name, d.Auto, d.Schedule = in.Data.Name, in.Data.Auto, in.Data.Schedule
 	d.OnlyMatchingSchedule, d.Enabled = in.Data.OnlyMatchingSchedule, in.Data.Enabled
 	return d
 }
 
 func (in *replicationOnceArgs) definition() tasks.Definition {
-	d := in.Data.replicationFields.definition()
+	d := in.Data.definition()
 	d.OneTime, d.Enabled = true, true
 	d.ExcludeMountpoint, d.OnlyFromScratch, d.MountAfterwards = in.Data.ExcludeMountpointProperty, in.Data.OnlyFromScratch, in.Data.Mount
 	return d

@@ -76,7 +76,7 @@ func job(id int64, state jobs.State, description string) jobs.Job {
 
 // serving runs the outbox for a host until stop.
 func serving(o *outbox, h *slowHost) (stop func() error) {
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // the test ends it
+	ctx, cancel := context.WithCancel(context.Background()) // ended by stop
 	done := make(chan error, 1)
 	go func() { done <- o.serve(ctx, h) }()
 	return func() error {

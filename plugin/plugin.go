@@ -56,8 +56,8 @@ type Plugin struct {
 	outbox   *outbox
 	link     *link
 	draining atomic.Bool
-	exit     context.CancelFunc
-	exited   context.Context //nolint:containedctx // what exit ends
+	exit     func()        // closes quit
+	quit     chan struct{} // closed when Run is to return
 
 	mu          sync.Mutex // guards the fields below
 	given       *boundary.Settings
@@ -80,7 +80,8 @@ func Open(ctx context.Context, cfg Config) (*Plugin, error) {
 			}
 		}
 	}
-	p.exited, p.exit = context.WithCancel(context.WithoutCancel(ctx))
+	p.quit = make(chan struct{})
+	p.exit = sync.OnceFunc(func() { close(p.quit) })
 	var err error
 	if p.store, err = store.Open(ctx, cfg.Dir); err != nil {
 		return nil, err
@@ -188,8 +189,6 @@ func (p *Plugin) registered(ctx context.Context, first, step int64) error {
 func (p *Plugin) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(p.exited, cancel)
-	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { p.link.run(ctx) })
 	wg.Go(func() {
@@ -207,6 +206,8 @@ func (p *Plugin) watch(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case <-p.quit:
 			return
 		case <-tick.C:
 		}

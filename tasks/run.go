@@ -150,7 +150,7 @@ func (s *Service) carry(ctx context.Context, h *jobs.Handle, d *Definition, log 
 			h.Progress(jobProgress(p))
 		},
 		Warn: func(text string) {
-			log.Warn(text)
+			log.Warn("warning", "text", text)
 			warnings = append(warnings, text)
 		},
 	}
@@ -195,7 +195,7 @@ func (s *Service) attempt(ctx context.Context, d *Definition, config ssh.Config,
 	log.Info("planned", "datasets", len(plan.Datasets), "streams", streams, "snapshots", snapshots, "bytes", bytes)
 	for _, dp := range plan.Datasets {
 		if dp.Note != "" {
-			log.Info(dp.Note, "dataset", dp.Source)
+			log.Info("note", "dataset", dp.Source, "text", dp.Note)
 		}
 		for _, step := range dp.Steps {
 			log.Debug("stream", "dataset", dp.Source, "target", dp.Target, "kind", step.Kind, "snapshot", step.Send.Snapshot, "from", step.Send.From, "bytes", step.Bytes)
@@ -237,6 +237,7 @@ func (l leveled) Enabled(_ context.Context, level slog.Level) bool { return leve
 func (l leveled) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return leveled{l.Handler.WithAttrs(attrs), l.level}
 }
+
 func (l leveled) WithGroup(name string) slog.Handler {
 	return leveled{l.Handler.WithGroup(name), l.level}
 }
