@@ -39,6 +39,11 @@ tools: ## build the pinned golangci-lint, once per machine
 build: ## bin/zferry, one static binary
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
+.PHONY: manifest
+manifest: ## manifest.json, from the methods of the plugin
+	@go run ./cmd/zferry-plugin manifest > manifest.json.new
+	@mv manifest.json.new manifest.json
+
 .PHONY: deb
 deb: build ## build/zferry_VERSION_ARCH.deb, with both programs and a systemd unit
 	@packaging/deb.sh '$(VERSION)'

@@ -10,9 +10,10 @@ version=$(printf %s "$version" | tr _ -)
 
 tree=build/deb
 rm -rf "$tree"
-install -d "$tree/DEBIAN" "$tree/usr/bin" "$tree/lib/systemd/system" "$tree/usr/share/doc/zferry"
+install -d "$tree/DEBIAN" "$tree/usr/bin" "$tree/lib/systemd/system" "$tree/usr/share/doc/zferry" "$tree/usr/share/zferry"
 install -m 755 bin/zferry bin/zferry-plugin "$tree/usr/bin"
 install -m 644 packaging/zferry.service "$tree/lib/systemd/system"
+install -m 644 manifest.json "$tree/usr/share/zferry"
 install -m 644 LICENSE "$tree/usr/share/doc/zferry/copyright"
 install -m 644 README.md CHANGELOG.md docs/host-protocol.md "$tree/usr/share/doc/zferry"
 cat > "$tree/DEBIAN/control" <<END

@@ -81,8 +81,23 @@ supervisor starts 'zferry-plugin attach' beside a host. docs/host-protocol.md sa
 	if err := root.MarkPersistentFlagRequired("data-dir"); err != nil {
 		panic(err) // likewise
 	}
-	root.AddCommand(attach)
+	root.AddCommand(attach, newManifestCommand())
 	return root
+}
+
+// newManifestCommand prints what 'make manifest' keeps.
+func newManifestCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "manifest", Short: "Print what this plugin offers", Args: cobra.NoArgs, DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := Manifest()
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
 }
 
 // launched is the plugin under go-plugin.

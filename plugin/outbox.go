@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,8 +15,9 @@ import (
 
 // What waits for a slow host at the most. Jobs are not bounded: each waits once.
 const (
-	maxEvents = 10_000
-	maxLogs   = 1_000
+	maxEvents  = 10_000
+	maxLogs    = 1_000
+	maxLogText = 8 << 10 // bytes of a text in a line; the plugin's own log has all of it
 )
 
 // notifier sends notifications to the host. *rpc.Conn is one.
@@ -239,7 +241,11 @@ type logHandler struct {
 func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 	line := logLine{Time: r.Time.UTC(), Level: r.Level.String(), Message: r.Message, Attrs: make(map[string]any)}
 	add := func(a slog.Attr) bool {
-		line.Attrs[a.Key] = a.Value.Resolve().String()
+		text := a.Value.Resolve().String()
+		if len(text) > maxLogText {
+			text = strings.ToValidUTF8(text[:maxLogText], "") + "…"
+		}
+		line.Attrs[a.Key] = text
 		return true
 	}
 	for _, a := range h.attrs {
