@@ -159,8 +159,9 @@ func (l *link) dial(ctx context.Context) (*rpc.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
+	ready := make(chan struct{})
 	conn, err := rpc.Dial(ctx, pluginURL(s.URL), options, rpc.Options{
-		Handler: l.handler, PingAfter: silence, Streams: true, OddStreams: true, Log: l.log,
+		Handler: l.gated(ready), PingAfter: silence, Streams: true, OddStreams: true, Log: l.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the host: %w", err)
@@ -175,8 +176,21 @@ func (l *link) dial(ctx context.Context) (*rpc.Conn, error) {
 		conn.Close(0, "")
 		return nil, err
 	}
+	close(ready)
 	l.log.Info("registered with the host", "host", w.Host.Name, "version", w.Host.Version)
 	return conn, nil
+}
+
+// gated answers calls once the link is ready: a host may call right behind its reply, before what stands in that is known.
+func (l *link) gated(ready <-chan struct{}) rpc.Handler {
+	return func(ctx context.Context, c *rpc.Conn, r rpc.Request) (any, error) {
+		select {
+		case <-ready:
+			return l.handler(ctx, c, r)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // register tries the secret of the last registration, and the token if there is none or the host has forgotten it: after a
