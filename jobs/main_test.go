@@ -85,6 +85,14 @@ func (s *memory) refuse(insert, update bool) {
 	s.noInsert, s.noUpdate = insert, update
 }
 
+// keeps tells whether a job is in the store as it is, or could not be put there.
+func (s *memory) keeps(j Job) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var kept Job
+	return s.noUpdate || s.lost || json.Unmarshal(s.jobs[j.ID], &kept) == nil && kept.Rev == j.Rev
+}
+
 // stored returns a job as the store has it.
 func (s *memory) stored(t *testing.T, id int64) Job {
 	t.Helper()

@@ -173,9 +173,7 @@ func (m *Manager) Close() {
 
 // stopAll lets Start return refusal, cancels what has not ended, and returns it, oldest first.
 func (m *Manager) stopAll(refusal, cause error) []*entry {
-	m.write.Lock() // no Start is half way
-	defer m.write.Unlock()
-	m.mu.Lock()
+	m.mu.Lock() // but not write: a disk that hangs must not be in the way
 	defer m.mu.Unlock()
 	if m.closed == nil || errors.Is(refusal, ErrClosed) {
 		m.closed = refusal

@@ -125,7 +125,14 @@ func (w *world) open(t *rapid.T) {
 		w.highest = max(w.highest, rev)
 	}
 	w.mu.Unlock()
-	m, interrupted, err := Open(t.Context(), Config{Store: w.store, Keep: w.keep, Publish: w.see})
+	m, interrupted, err := Open(t.Context(), Config{Store: w.store, Keep: w.keep, Publish: func(j Job) {
+		w.see(j)
+		if j.State != Running && !(j.State.Final() && j.Transient) && !w.store.keeps(j) {
+			w.mu.Lock()
+			w.faults = append(w.faults, fmt.Sprintf("job %d was %s before it was so in the store", j.ID, j.State))
+			w.mu.Unlock()
+		}
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

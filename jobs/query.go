@@ -48,6 +48,13 @@ func (m *Manager) Running() int {
 	return len(m.jobs) - len(m.history)
 }
 
+// LastID returns the highest id that was ever given out, 0 if none was.
+func (m *Manager) LastID() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lastID
+}
+
 // Interrupted returns, of the newest jobs of each Key, those that were cut short by the end of the program: by a crash, Drain or
 // Close. It is what a program takes up again when it starts, in new jobs with the same Key.
 func (m *Manager) Interrupted() []Job {

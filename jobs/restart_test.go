@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -195,6 +196,61 @@ func TestStoreRefuses(t *testing.T) {
 			t.Errorf("the store has %+v", s)
 		}
 	})
+}
+
+// hanging is a Store on a disk that does not answer for a while.
+type hanging struct {
+	*memory
+	hangs   *atomic.Bool
+	asked   chan struct{} // closed when it is asked meanwhile
+	release chan struct{}
+}
+
+func (s hanging) Insert(ctx context.Context, j Job) error {
+	if s.hangs.Load() {
+		close(s.asked)
+		<-s.release
+	}
+	return s.memory.Insert(ctx, j)
+}
+
+// TestDiskHangs: a disk that hangs in the middle of a Start does not keep Drain from stopping the other jobs; and that Start
+// gives none. Not in a bubble: it would take a lock that is waited for as work.
+func TestDiskHangs(t *testing.T) {
+	store := hanging{newMemory(), new(atomic.Bool), make(chan struct{}), make(chan struct{})}
+	var seen events
+	m, _ := open(t, Config{Store: store, Publish: seen.add})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	started := make(chan struct{})
+	running := start(t, m, Spec{Run: func(ctx context.Context, _ *Handle) (any, error) {
+		close(started)
+		<-ctx.Done()
+		cancel() // there is nothing more that Drain could wait for
+		return nil, ctx.Err()
+	}})
+	<-started
+	store.hangs.Store(true)
+	refused := make(chan error)
+	go func() { // ends when the disk answers
+		_, err := m.Start(t.Context(), Spec{Run: block})
+		refused <- err
+	}()
+	<-store.asked
+	if got := m.Drain(ctx, nil); !slices.Equal(got, []int64{running.ID}) {
+		t.Errorf("interrupted %v", got)
+	}
+	close(store.release)
+	if err := <-refused; !errors.Is(err, ErrDraining) {
+		t.Errorf("Start: %v", err)
+	}
+	m.Close()
+	if s := store.stored(t, running.ID); s.State != Failed || !s.Interrupted || len(store.jobs) != 1 {
+		t.Errorf("the store has %d jobs, %+v", len(store.jobs), s)
+	}
+	if got := ids(m.List()); !slices.Equal(got, []int64{running.ID}) || seen.list(2) != nil {
+		t.Errorf("jobs %v", got)
+	}
 }
 
 // TestOpenWithoutRoom: what Open cannot store it stores later.

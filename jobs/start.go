@@ -80,13 +80,26 @@ func (m *Manager) Start(ctx context.Context, s Spec) (Job, error) {
 		id: job.ID, cancel: cancel, lock: s.Lock, job: job,
 		turn: make(chan struct{}), done: make(chan struct{}),
 	}
+	if err := m.launch(ctx, e, s); err != nil {
+		cancel(err)
+		m.removeWriting([]int64{job.ID})
+		return Job{}, err
+	}
+	return job, nil
+}
+
+// launch begins the life of a job, unless the Manager was closed while the store wrote.
+func (m *Manager) launch(ctx context.Context, e *entry, s Spec) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.jobs[job.ID] = e
-	m.publishLocked(job)
+	if m.closed != nil {
+		return m.closed
+	}
+	m.jobs[e.id] = e
+	m.publishLocked(e.job)
 	m.lockLocked(e)
 	m.wg.Go(func() { m.run(ctx, e, s) })
-	return job, nil
+	return nil
 }
 
 // admitLocked decides whether there will be a new job, or another is joined, or neither.

@@ -115,12 +115,13 @@ func TestDamage(t *testing.T) {
 func snapshot(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	tree := os.DirFS(dir)
+	err := fs.WalkDir(tree, ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			found[path] = "folder"
 			return err
 		}
-		data, err := os.ReadFile(path)
+		data, err := fs.ReadFile(tree, path)
 		found[path] = string(data)
 		return err
 	})
@@ -262,12 +263,12 @@ func TestManyRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
-		`WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+		`WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 			INSERT INTO runs SELECT i, i % 20, i, i, i, 'SUCCESS', 'sent', i, i, i, false FROM n`,
-		`WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+		`WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < $1 / 100)
 			INSERT INTO jobs SELECT i, 'SUCCESS', i, printf('%2000d', i) FROM n`,
 	} {
-		if _, err := s.writer.ExecContext(t.Context(), statement); err != nil {
+		if _, err := s.writer.ExecContext(t.Context(), statement, manyRows); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -277,17 +278,16 @@ func TestManyRows(t *testing.T) {
 	begin := time.Now()
 	s = opened(t, dir)
 	jobs, _, _, err := s.LoadJobs(t.Context())
-	took := time.Since(begin)
-	if err != nil || len(jobs) != 1000 {
+	if err != nil || len(jobs) != manyRows/100 {
 		t.Errorf("%d jobs, %v", len(jobs), err)
 	}
-	t.Logf("opened after %v", took)
-	if took > 10*time.Second { // with the race detector; without, it is below one
-		t.Errorf("took %v", took)
-	}
-	begin = time.Now()
 	runs, err := s.Runs(t.Context(), 7, 50)
-	if took := time.Since(begin); err != nil || len(runs) != 50 || took > time.Second {
-		t.Errorf("%d runs after %v, %v", len(runs), took, err)
+	if err != nil || len(runs) != 50 {
+		t.Errorf("%d runs, %v", len(runs), err)
+	}
+	took := time.Since(begin)
+	t.Logf("%d runs, %d jobs: opened and read after %v", manyRows, len(jobs), took)
+	if took > 5*time.Second { // alone on a machine it takes a tenth of that
+		t.Errorf("took %v", took)
 	}
 }

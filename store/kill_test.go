@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// writeForEver is a program that writes all kinds of rows and says which are on the disk, until it is killed.
-func writeForEver(dir string) {
+// writeForEver is a program that writes rows in its working folder and says which are on the disk, until it is killed.
+func writeForEver() {
 	ctx := context.Background()
-	s, err := Open(ctx, dir)
+	s, err := Open(ctx, ".")
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -49,7 +49,7 @@ func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	var lastID, lastTask int64
 	var lastRev uint64
-	for round := range 30 {
+	for round := range killRounds {
 		said := runAndKill(t, dir, time.Duration(20+rand.IntN(80))*time.Millisecond)
 		for _, line := range said {
 			var id int64
@@ -73,7 +73,7 @@ func TestKilled(t *testing.T) {
 		lastID, lastRev = checkKilled(t, dir, lastID, lastTask, lastRev)
 	}
 	t.Logf("%d jobs, %d tasks", lastID, lastTask)
-	if lastTask < 30 {
+	if lastTask < killRounds {
 		t.Errorf("only %d tasks were written: was the program killed too early?", lastTask)
 	}
 }
@@ -82,7 +82,8 @@ func TestKilled(t *testing.T) {
 func runAndKill(t *testing.T, dir string, after time.Duration) (said []string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), "STORE_TEST_WRITE="+dir)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "STORE_TEST_WRITE=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

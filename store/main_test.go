@@ -13,8 +13,8 @@ import (
 
 // TestMain also plays the program that TestKilled kills.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv("STORE_TEST_WRITE"); dir != "" {
-		writeForEver(dir)
+	if os.Getenv("STORE_TEST_WRITE") != "" {
+		writeForEver()
 	}
 	goleak.VerifyTestMain(m)
 }
