@@ -30,9 +30,6 @@ import (
 // A type with UnmarshalText takes a string, one with UnmarshalJSON anything. A type with a Validate() error method is asked
 // when nothing else is wrong with the value. What these three return becomes "Value error, " and the text at the value's
 // attribute; an ArgError or ArgErrors is taken as it is, with attributes relative to the value ("" is the value itself).
-//
-// This is our own and not mapstructure: that takes numbers for strings, does not report what is missing, and tells unknown keys
-// without their order and place.
 func Bind[In any](params json.RawMessage) (In, error) {
 	var in In
 	b := newBinder()
@@ -58,7 +55,8 @@ func BindValue[T any](attribute string, value json.RawMessage) (T, error) {
 	return v, nil
 }
 
-// binder binds the arguments of one call.
+// binder binds the arguments of one call. It is our own, not mapstructure, which takes numbers for strings, does not report what
+// is missing, and tells unknown keys without order and place.
 type binder struct {
 	faults ArgErrors
 	known  map[reflect.Type][]field

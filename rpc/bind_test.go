@@ -20,7 +20,7 @@ type clock string
 func (c *clock) UnmarshalText(text []byte) error {
 	hour, minute, ok := strings.Cut(string(text), ":")
 	if !ok {
-		return errors.New(`Time should be in 24 hour format like "18:00"`) //nolint:revive,staticcheck // the API's text
+		return errors.New(`Time should be in 24 hour format like "18:00"`)
 	}
 	*c = clock(fmt.Sprintf("%02s:%s", hour, minute))
 	return nil

@@ -151,8 +151,8 @@ func (c *Conn) fail(err error, code int, reason string) bool {
 	c.err = err
 	c.goodbye = closingFrame(code, reason)
 	c.killer = time.AfterFunc(linger, c.kill)
+	c.stopHandlers(err) // first: when closing is closed jsonrpc2 cancels them too, and knows no cause
 	close(c.closing)
-	c.stopHandlers(err)
 	return true
 }
 

@@ -102,17 +102,16 @@ func (in *Input) Close() error {
 // Abort is Close with a reason for the writer.
 func (in *Input) Abort(reason string) {
 	in.mu.Lock()
-	over := in.err != nil
-	if !over {
-		in.err = fmt.Errorf("stream %d: %w", in.id, io.ErrClosedPipe)
-	}
-	in.buffer = bytes.Buffer{}
-	in.arrived.Broadcast()
+	over, told := in.err != nil, in.begun
+	in.failLocked(fmt.Errorf("stream %d: %w", in.id, io.ErrClosedPipe))
 	in.mu.Unlock()
 	if over {
 		return
 	}
 	in.conn.bytes.drop(in.id)
+	if !told {
+		return // no call has named it, so to the other end there is no such stream
+	}
 	_ = in.conn.bytes.send(kindAbort, in.id, nil, []byte(cut(reason, maxReason))...) // the connection may be closed
 }
 
@@ -127,14 +126,17 @@ func (in *Input) receive(kind byte, payload []byte) (over bool, fault string) {
 			return false, fmt.Sprintf("data for stream %d beyond the credit", in.id)
 		}
 		in.credit -= uint32(len(payload))
-		in.buffer.Write(payload)
+		if in.err == nil { // else it was on its way while this end gave up
+			in.buffer.Write(payload)
+		}
 		return false, ""
 	case kindEnd:
-		in.err = io.EOF
+		if in.err == nil {
+			in.err = io.EOF
+		}
 		return true, ""
 	case kindAbort:
-		in.err = &AbortError{Reason: strings.ToValidUTF8(string(payload), "?")}
-		in.buffer = bytes.Buffer{}
+		in.failLocked(&AbortError{Reason: strings.ToValidUTF8(string(payload), "?")})
 		return true, ""
 	}
 	return false, fmt.Sprintf("credit for stream %d from its writer", in.id)
@@ -144,7 +146,14 @@ func (in *Input) receive(kind byte, payload []byte) (over bool, fault string) {
 func (in *Input) abort(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.err = err
+	in.failLocked(err)
+}
+
+// failLocked ends the stream, if it has not ended. What was not read is lost.
+func (in *Input) failLocked(err error) {
+	if in.err == nil {
+		in.err = err
+	}
 	in.buffer = bytes.Buffer{}
 	in.arrived.Broadcast()
 }

@@ -61,7 +61,7 @@ func TestConcurrency(t *testing.T) {
 
 // TestReleaseSlot: a call that waits for a job holds no slot (decision 30, item 5).
 func TestReleaseSlot(t *testing.T) {
-	finish := make(chan struct{})
+	released, finish := make(chan struct{}), make(chan struct{})
 	url, _ := serve(t, rpc.Options{
 		ArrayParams: true, MaxCalls: 1, MaxQueued: 1,
 		Handler: func(ctx context.Context, _ *rpc.Conn, r rpc.Request) (any, error) {
@@ -70,6 +70,7 @@ func TestReleaseSlot(t *testing.T) {
 			}
 			rpc.ReleaseSlot(ctx)
 			rpc.ReleaseSlot(ctx)
+			released <- struct{}{}
 			<-finish
 			return "done", nil
 		},
@@ -77,13 +78,9 @@ func TestReleaseSlot(t *testing.T) {
 	p := dialRaw(t, url)
 	for id := range 5 {
 		p.send(fmt.Sprintf(`{"jsonrpc":"2.0","method":"job","id":%d}`, id))
-		// It has run and released its slot when this is answered; until then this may be refused.
-		for {
-			p.send(sentinel)
-			if strings.Contains(p.next(), "pong") {
-				break
-			}
-		}
+		<-released
+		p.send(sentinel) // takes the slot, and gives it back before its answer
+		equalJSON(t, p.next(), `{"jsonrpc":"2.0","result":"pong","id":"sentinel"}`)
 	}
 	close(finish)
 	for range 5 {
@@ -93,6 +90,21 @@ func TestReleaseSlot(t *testing.T) {
 	}
 	p.send(sentinel)
 	equalJSON(t, p.next(), `{"jsonrpc":"2.0","result":"pong","id":"sentinel"}`)
+}
+
+// TestSlotBeforeAnswer: a client with as many calls as it may have can make another as soon as one is answered.
+func TestSlotBeforeAnswer(t *testing.T) {
+	url, _ := serve(t, rpc.Options{ArrayParams: true, MaxCalls: 10, MaxQueued: 20, Handler: echo})
+	p := dialRaw(t, url)
+	for range 20 {
+		p.send(sentinel)
+	}
+	for range 2000 {
+		if got := p.next(); !strings.Contains(got, "pong") {
+			t.Fatal(got)
+		}
+		p.send(sentinel)
+	}
 }
 
 // TestFrameLimit holds 1.5: what is too large closes the connection, with words that depend on the log-in.

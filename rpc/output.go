@@ -20,7 +20,8 @@ type Output struct {
 	err     error
 }
 
-// NewOutput writes stream id. It must be closed or aborted.
+// NewOutput writes stream id. It must be closed or aborted. A stream of ours may be used when the Call that names it is under
+// way; until then the other end knows nothing of it.
 func (c *Conn) NewOutput(id uint32) *Output {
 	out := &Output{id: id, conn: c}
 	out.changed.L = &out.mu
@@ -74,10 +75,7 @@ func (out *Output) Abort(reason string) { _ = out.end(kindAbort, cut(reason, max
 func (out *Output) end(kind byte, reason string) error {
 	out.mu.Lock()
 	err := out.err
-	if err == nil {
-		out.err = fmt.Errorf("stream %d: %w", out.id, io.ErrClosedPipe)
-	}
-	out.changed.Broadcast()
+	out.failLocked(fmt.Errorf("stream %d: %w", out.id, io.ErrClosedPipe))
 	out.mu.Unlock()
 	if err != nil {
 		return err
@@ -96,7 +94,7 @@ func (out *Output) receive(kind byte, payload []byte) (over bool, fault string) 
 		out.credit += uint64(binary.BigEndian.Uint32(payload))
 		return false, ""
 	case kindAbort:
-		out.err = &AbortError{Reason: strings.ToValidUTF8(string(payload), "?")}
+		out.failLocked(&AbortError{Reason: strings.ToValidUTF8(string(payload), "?")})
 		return true, ""
 	}
 	return false, fmt.Sprintf("stream %d is written by this end only", out.id)
@@ -106,6 +104,13 @@ func (out *Output) receive(kind byte, payload []byte) (over bool, fault string) 
 func (out *Output) abort(err error) {
 	out.mu.Lock()
 	defer out.mu.Unlock()
-	out.err = err
+	out.failLocked(err)
+}
+
+// failLocked ends the stream, if it has not ended.
+func (out *Output) failLocked(err error) {
+	if out.err == nil {
+		out.err = err
+	}
 	out.changed.Broadcast()
 }

@@ -33,7 +33,8 @@ func (c *Conn) serve(ctx context.Context, r Request) {
 	if closing {
 		err = end.Err
 	}
-	if r.ID != nil {
+	// Nobody waits for what a handler says because its connection is closed.
+	if r.ID != nil && ctx.Err() == nil {
 		c.reply(context.WithoutCancel(ctx), r, result, ToWire(err)) // closing the connection ends the wait for the turn
 	}
 	if closing {
@@ -90,7 +91,12 @@ func (c *Conn) reply(ctx context.Context, r Request, result json.RawMessage, fau
 			response.Error.Data = &fault.Data
 		}
 	}
-	err := c.send(ctx, r.ID, func() error { return c.rpc.SendResponse(ctx, response) })
+	err := c.send(ctx, r.ID, func() error {
+		// Before the answer, so that a client may call again as soon as it has it; and not before the turn, so that one who
+		// does not read cannot have more answers wait than it has slots.
+		ReleaseSlot(ctx)
+		return c.rpc.SendResponse(ctx, response)
+	})
 	if err != nil && !errors.Is(err, ErrClosed) {
 		c.o.Log.Error("answer not sent", "method", r.Method, "err", err)
 	}

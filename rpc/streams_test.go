@@ -281,9 +281,9 @@ func TestStreamAbort(t *testing.T) {
 	t.Run("by the reader here", func(t *testing.T) {
 		h, _, in, out := open(t)
 		go in.Abort("enough")
-		abort, ok := errors.AsType[*rpc.AbortError](fill(out))
-		if !ok || abort.Reason != "enough" {
-			t.Errorf("got %v", abort)
+		err := fill(out)
+		if abort, ok := errors.AsType[*rpc.AbortError](err); !ok || abort.Reason != "enough" {
+			t.Errorf("got %v", err)
 		}
 		if _, err := in.Read(make([]byte, 1)); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("got %v", err)
