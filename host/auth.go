@@ -10,12 +10,13 @@ import (
 	"github.com/zferry/zferry/rpc"
 )
 
-const mechanismAPIKey = "API_KEY_PLAIN"
+// plain is the one mechanism of auth.login_ex that is served.
+const plain = "API_KEY_PLAIN"
 
 // registerAuth registers auth.*.
 func (h *Host) registerAuth(r *rpc.Registry) {
 	rpc.Register(r, "auth.mechanism_choices", rpc.Meta{Description: "Lists the ways to log in with auth.login_ex."},
-		func(context.Context, noArgs) ([]string, error) { return []string{mechanismAPIKey}, nil })
+		func(context.Context, noArgs) ([]string, error) { return []string{plain}, nil })
 	rpc.Register(r, "auth.login_with_api_key", rpc.Meta{Description: "Logs in with an API key and tells whether that worked."}, h.loginWithKey)
 	rpc.Register(r, "auth.login_ex", rpc.Meta{Description: "Logs in."}, h.loginEx)
 	rpc.Register(r, "auth.me", rpc.Meta{Description: "Tells who is logged in."},
@@ -92,14 +93,14 @@ func (h *Host) loginEx(ctx context.Context, in loginArgs) (loginResult, error) {
 		return loginResult{}, rpc.ArgErrors{{Attribute: argument, Message: "Unable to extract tag using discriminator 'mechanism'"}}
 	}
 	switch *given.Mechanism {
-	case mechanismAPIKey:
+	case plain:
 	case "PASSWORD_PLAIN", "TOKEN_PLAIN", "OTP_TOKEN", "SCRAM":
-		return loginResult{}, rpc.Errorf(rpc.EOPNOTSUPP, "%s: this server takes %s only", *given.Mechanism, mechanismAPIKey)
+		return loginResult{}, rpc.Errorf(rpc.EOPNOTSUPP, "%s: this server takes %s only", *given.Mechanism, plain)
 	default:
 		return loginResult{}, rpc.ArgErrors{{Attribute: argument, Message: fmt.Sprintf("Input tag '%s' found using 'mechanism' "+
 			"does not match any of the expected tags: 'API_KEY_PLAIN', 'PASSWORD_PLAIN', 'TOKEN_PLAIN', 'OTP_TOKEN', 'SCRAM'", *given.Mechanism)}}
 	}
-	login, err := rpc.BindValue[keyLogin](argument+"."+mechanismAPIKey, in.Data)
+	login, err := rpc.BindValue[keyLogin](argument+"."+plain, in.Data)
 	if err != nil {
 		return loginResult{}, err
 	}

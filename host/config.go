@@ -55,8 +55,9 @@ type Addresses struct {
 	KeyFile string // where the administrator's API key was written at the first start
 }
 
-// limits are times that somebody is waited for.
+// limits are how long somebody is waited for, and with how much.
 type limits struct {
+	waiting  int           // bytes of events that may wait for a client
 	register time.Duration // from a plugin's connection to its registration
 	write    time.Duration // that a peer may refuse to read
 	silence  time.Duration // after which a plugin is pinged
@@ -65,6 +66,9 @@ type limits struct {
 }
 
 func (l limits) withDefaults() limits {
+	if l.waiting == 0 {
+		l.waiting = maxNoticeBytes
+	}
 	for _, t := range []struct {
 		at    *time.Duration
 		usual time.Duration

@@ -175,5 +175,5 @@ func (h *Host) jobAbort(ctx context.Context, in jobArgs) (none, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.limits.call)
 	defer cancel()
-	return nil, p.call(ctx, "plugin.jobs.abort", jobRef{in.ID}, nil)
+	return nil, p.call(ctx, "plugin.jobs.abort", jobRef(in), nil)
 }

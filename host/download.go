@@ -98,6 +98,16 @@ func hostPart(address string) string {
 
 // serveDownload sends a log to whoever has the token for it.
 func (h *Host) serveDownload(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet { // HEAD would use the token up
+		http.Error(w, "use GET", http.StatusMethodNotAllowed)
+		return
+	}
+	unit, begun := h.work.begin()
+	if !begun {
+		http.Error(w, "the server is going away", http.StatusServiceUnavailable)
+		return
+	}
+	defer unit.finish()
 	d, ok := h.downloads.take(r.URL.Query().Get("auth_token"))
 	if !ok || strconv.FormatInt(d.job, 10) != r.PathValue("job") || d.address != "" && d.address != hostPart(r.RemoteAddr) {
 		http.Error(w, "the token is wrong, was used before or has expired", http.StatusUnauthorized)
@@ -119,6 +129,7 @@ func (h *Host) serveDownload(w http.ResponseWriter, r *http.Request) {
 	}
 	l := fetchLog(r.Context(), conn, d.job)
 	defer l.close()
+	unit.onEnd(l.cancel)
 	l.send(w, d.filename)
 }
 

@@ -42,7 +42,7 @@ func New(ctx context.Context, c Config) (*Host, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Host{config: c, limits: c.limits.withDefaults(), log: c.Log, work: newWork(ctx), hub: newHub()}
+	h := &Host{config: c, limits: c.limits.withDefaults(), log: c.Log, work: newWork(), hub: newHub()}
 	h.tokens.file = c.TokenFile
 	if h.store, err = state.Open(ctx, c.Dir); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (h *Host) Addresses() Addresses { return h.addresses }
 func (h *Host) Run(ctx context.Context) error {
 	serving := make(chan error, len(h.servers))
 	for _, s := range h.servers {
-		h.work.start(func(context.Context) {
+		h.work.start(ctx, func(context.Context) {
 			if err := s.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 				serving <- fmt.Errorf("serve %s: %w", s.listener.Addr(), err)
 			}
@@ -104,7 +104,7 @@ func (h *Host) Run(ctx context.Context) error {
 	defer end(nil)
 	processes := h.runProcesses(running)
 	if h.config.Ready != nil {
-		h.work.start(func(ctx context.Context) {
+		h.work.start(ctx, func(ctx context.Context) {
 			h.settle(ctx)
 			if ctx.Err() == nil {
 				h.config.Ready(h.addresses)
@@ -119,8 +119,8 @@ func (h *Host) Run(ctx context.Context) error {
 		end(ErrLeavePlugin) // the next host may serve better
 	}
 	err = errors.Join(err, processes())
-	h.closeListeners()
-	h.work.end(context.Cause(running))
+	h.closeListeners(ctx)
+	h.work.end()
 	return errors.Join(err, h.store.Close())
 }
 
@@ -145,9 +145,9 @@ func (h *Host) runProcesses(ctx context.Context) (wait func() error) {
 }
 
 // closeListeners lets nobody in any more. Connections that are WebSockets already are ended by work.
-func (h *Host) closeListeners() {
+func (h *Host) closeListeners(ctx context.Context) {
 	for _, s := range h.servers {
-		ctx, cancel := context.WithTimeout(h.work.context(), time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		if err := s.Shutdown(ctx); err != nil {
 			_ = s.Close() // cuts off downloads that go on
 		}

@@ -100,18 +100,40 @@ func (id *identity) in(a audience) bool {
 	return id.holds(a.Roles) || a.Owner != nil && *a.Owner == id.user
 }
 
-// me is the user as auth.me shows it.
-func (id *identity) me() map[string]any {
-	kind := "LOCAL"
-	attributes := []string{kind}
+// userInfo is a user as auth.me shows it, member for member.
+type userInfo struct {
+	Name              string         `json:"pw_name"`
+	FullName          string         `json:"pw_gecos"`
+	Dir               string         `json:"pw_dir"`
+	Shell             string         `json:"pw_shell"`
+	UID               int            `json:"pw_uid"`
+	GID               int            `json:"pw_gid"`
+	Groups            []int          `json:"grouplist"`
+	SID               *string        `json:"sid"`
+	Source            string         `json:"source"`
+	Local             bool           `json:"local"`
+	AccountAttributes []string       `json:"account_attributes"`
+	Attributes        map[string]any `json:"attributes"`
+	TwoFactor         *struct{}      `json:"two_factor_config"`
+	Privilege         privilege      `json:"privilege"`
+}
+
+type privilege struct {
+	Roles    rpc.Set[string] `json:"roles"`
+	WebShell bool            `json:"web_shell"`
+	WebUI    bool            `json:"webui_access"`
+}
+
+func (id *identity) me() userInfo {
+	const local = "LOCAL"
+	attributes := []string{local}
 	if id.byKey {
 		attributes = append(attributes, "API_KEY")
 	}
-	return map[string]any{
-		"pw_name": id.user, "pw_gecos": id.fullName, "pw_dir": "/nonexistent", "pw_shell": "/usr/sbin/nologin",
-		"pw_uid": id.uid, "pw_gid": id.uid, "grouplist": nil, "sid": nil, "source": kind, "local": true,
-		"account_attributes": attributes, "attributes": map[string]any{}, "two_factor_config": nil,
-		"privilege": map[string]any{"roles": rpc.Set[string](id.roles), "web_shell": false, "webui_access": true},
+	return userInfo{
+		Name: id.user, FullName: id.fullName, Dir: "/nonexistent", Shell: "/usr/sbin/nologin", UID: id.uid, GID: id.uid,
+		Source: local, Local: true, AccountAttributes: attributes, Attributes: map[string]any{},
+		Privilege: privilege{Roles: id.roles, WebUI: true},
 	}
 }
 

@@ -134,15 +134,12 @@ func (t *jobTable) forgetLocked(j *tableJob, link int) {
 	}
 }
 
-// pruneLocked forgets the jobs that finished first, and transient ones at once.
+// pruneLocked forgets the jobs that finished first. Transient ones are in no list any more, but somebody may be about to ask
+// how one has ended.
 func (t *jobTable) pruneLocked() {
 	var finished []*tableJob
-	for id, j := range t.jobs {
-		switch {
-		case !j.final():
-		case j.Transient && len(t.watchers[id]) == 0:
-			delete(t.jobs, id)
-		default:
+	for _, j := range t.jobs {
+		if j.final() {
 			finished = append(finished, j)
 		}
 	}

@@ -92,7 +92,7 @@ func (l *link) handle(ctx context.Context, conn *rpc.Conn, r rpc.Request) (any, 
 		l.log.Warn("refused a plugin", "err", err)
 		return nil, &rpc.Closing{Err: err, Code: closePolicy, Reason: "registration refused"}
 	}
-	return afterReply(answer, l.begin), nil
+	return afterReply(answer, func() { l.begin(ctx) }), nil
 }
 
 func (l *link) register(ctx context.Context, conn *rpc.Conn, params json.RawMessage) (registered, error) {
@@ -113,11 +113,11 @@ func (l *link) register(ctx context.Context, conn *rpc.Conn, params json.RawMess
 }
 
 // begin lets calls through, when the plugin has its answer, and fetches its table of jobs.
-func (l *link) begin() {
+func (l *link) begin(ctx context.Context) {
 	if !l.open.CompareAndSwap(false, true) {
 		return
 	}
-	l.host.work.start(func(ctx context.Context) {
+	l.host.work.start(ctx, func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, l.host.limits.call)
 		defer cancel()
 		if err := l.fetchAll(ctx); err != nil {
@@ -175,7 +175,7 @@ func (l *link) notified(ctx context.Context, conn *rpc.Conn, r rpc.Request) {
 		return
 	}
 	l.plugin.heard(l)
-	l.begin()
+	l.begin(ctx)
 	if l.plugin.current() != l {
 		return // another connection has taken its place, and has the newer state
 	}

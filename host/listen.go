@@ -49,19 +49,19 @@ func (h *Host) clientHandler() http.Handler {
 
 // serveConn makes a WebSocket of a request and stays with it to its end.
 func (h *Host) serveConn(w http.ResponseWriter, r *http.Request, o rpc.Options, run func(ctx context.Context, conn *rpc.Conn)) {
-	if !h.work.begin() {
+	unit, ok := h.work.begin()
+	if !ok {
 		http.Error(w, "the server is going away", http.StatusServiceUnavailable)
 		return
 	}
-	defer h.work.finish()
+	defer unit.finish()
 	conn, err := rpc.Accept(w, r, o)
 	if err != nil {
 		h.log.Debug("no WebSocket", "peer", r.RemoteAddr, "err", err)
 		return
 	}
 	defer conn.Close(0, "")
-	goodbye := context.AfterFunc(h.work.context(), func() { conn.Hangup(closeGoingAway, "The server is going away") })
-	defer goodbye()
+	unit.onEnd(func() { conn.Hangup(closeGoingAway, "The server is going away") })
 	run(r.Context(), conn)
 }
 
@@ -85,7 +85,7 @@ func newServer(listener net.Listener, handler http.Handler, log *slog.Logger) se
 func (h *Host) listen(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
-			h.closeListeners()
+			h.closeListeners(ctx)
 		}
 	}()
 	plugins := http.NewServeMux()

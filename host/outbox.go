@@ -24,6 +24,7 @@ type notice struct {
 // hold it back; everything else is kept, in its order.
 type outbox struct {
 	more chan struct{} // has a value when there may be something to take
+	most int           // bytes that may wait
 
 	mu       sync.Mutex // guards the fields below
 	waiting  []*notice
@@ -32,8 +33,8 @@ type outbox struct {
 	progress map[int64]*notice // of each job the progress that waits with nothing newer of that job behind it
 }
 
-func newOutbox() *outbox {
-	return &outbox{more: make(chan struct{}, 1), progress: make(map[int64]*notice)}
+func newOutbox(most int) *outbox {
+	return &outbox{more: make(chan struct{}, 1), most: most, progress: make(map[int64]*notice)}
 }
 
 // put adds a notice about the job (0: about something else) and tells whether there was room for it.
@@ -44,7 +45,7 @@ func (o *outbox) put(n notice, job int64, progress bool) bool {
 	if progress && older != nil {
 		o.bytes += len(n.params) - len(older.params)
 		older.params = n.params
-		return o.bytes <= maxNoticeBytes
+		return o.bytes <= o.most
 	}
 	if job != 0 {
 		// Newer state of the job stands behind it now, so that its place must not be taken by what is newer still.
@@ -60,7 +61,7 @@ func (o *outbox) put(n notice, job int64, progress bool) bool {
 	case o.more <- struct{}{}:
 	default:
 	}
-	return len(o.waiting) <= maxNotices && o.bytes <= maxNoticeBytes
+	return len(o.waiting) <= maxNotices && o.bytes <= o.most
 }
 
 // take removes the notice that is due next.

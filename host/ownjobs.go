@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,14 +49,14 @@ func (o *ownJobs) start(ctx context.Context, method string, params json.RawMessa
 	}
 	j := &ownJob{jobs: o, audience: audience{Owner: &c.who.user}, wire: wireJob{
 		ID: id, Method: method, Arguments: params, Abortable: true, State: stateWaiting,
-		Progress:    json.RawMessage(`{"percent":0,"description":"","extra":null}`),
+		Progress:    noProgress(),
 		TimeStarted: mustJSON(rpc.Date(time.Now())), Credentials: c.who.credentials,
 	}}
 	if c.id != nil {
 		j.wire.MessageIDs = []json.RawMessage{c.id}
 	}
 	j.update(func(*wireJob) {})
-	o.work.start(func(ctx context.Context) {
+	o.work.start(ctx, func(ctx context.Context) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		o.setCancel(id, cancel)
@@ -136,7 +137,7 @@ func (h *Host) follow(ctx context.Context, who *identity, id int64, j *ownJob) e
 	}
 	changed, stop := table.watch(id)
 	defer stop()
-	for {
+	for seen := noProgress(); ; {
 		e, err := h.job(ctx, id)
 		if err != nil {
 			return err
@@ -144,15 +145,10 @@ func (h *Host) follow(ctx context.Context, who *identity, id int64, j *ownJob) e
 		if err := readable(who, e); err != nil {
 			return err
 		}
-		j.update(func(w *wireJob) {
-			if !isNull(e.Progress) {
-				w.Progress = e.Progress
-			}
-			if e.final() {
-				w.State, w.Result, w.ResultEncodingError = e.State, e.Result, e.ResultEncodingError
-				w.Error, w.Exception, w.ExcInfo = e.Error, e.Exception, e.ExcInfo
-			}
-		})
+		if p := plainProgress(e.Progress); e.final() || !bytes.Equal(p, seen) {
+			seen = p
+			j.update(func(w *wireJob) { w.follow(e, p) })
+		}
 		if e.final() {
 			return nil
 		}
@@ -162,4 +158,29 @@ func (h *Host) follow(ctx context.Context, who *identity, id int64, j *ownJob) e
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// follow takes over what another job has come to.
+func (j *wireJob) follow(e *jobEntry, progress json.RawMessage) {
+	j.Progress = progress
+	if e.final() {
+		j.State, j.Result, j.ResultEncodingError = e.State, e.Result, e.ResultEncodingError
+		j.Error, j.Exception, j.ExcInfo = e.Error, e.Exception, e.ExcInfo
+	}
+}
+
+// noProgress is the progress of a job that has just begun.
+func noProgress() json.RawMessage { return plainProgress(nil) }
+
+// plainProgress is a job's progress in one form, so that it can be compared.
+func plainProgress(data json.RawMessage) json.RawMessage {
+	p := struct {
+		Percent     json.RawMessage `json:"percent"`
+		Description string          `json:"description"`
+		Extra       json.RawMessage `json:"extra"`
+	}{Percent: json.RawMessage("0")}
+	if !isNull(data) && json.Unmarshal(data, &p) != nil {
+		return data
+	}
+	return mustJSON(p)
 }

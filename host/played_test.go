@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -152,7 +151,7 @@ func (p *playedPlugin) handle(ctx context.Context, c *rpc.Conn, r rpc.Request) (
 	job, log := p.jobs[in.ID], p.logs[in.ID]
 	p.mu.Unlock()
 	if job == nil {
-		return nil, rpc.ArgErrors{{Null: true, Message: "Job with id " + strconv.FormatInt(in.ID, 10) + " does not exist", Errno: rpc.ENOENT}}
+		return nil, rpc.NotFound("Job with id", in.ID)
 	}
 	switch r.Method {
 	case "plugin.jobs.get":
@@ -213,11 +212,11 @@ func (p *playedPlugin) set(id int64, state string, members ...any) map[string]an
 	job := maps.Clone(frame["job"].(map[string]any))
 	p.rev++
 	job["state"], job["rev"] = state, p.rev
-	for i := 0; i < len(members); i += 2 {
-		if name := members[i].(string); name == "audience" {
-			frame[name] = members[i+1]
+	for member := range slices.Chunk(members, 2) {
+		if name := member[0].(string); name == "audience" {
+			frame[name] = member[1]
 		} else {
-			job[name] = members[i+1]
+			job[name] = member[1]
 		}
 	}
 	frame["job"] = job

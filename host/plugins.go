@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -180,7 +181,7 @@ func (ps *plugins) register(ctx context.Context, l *link, r registration, tokens
 			return registered{}, rpc.Errorf(rpc.EEXIST, "another process of the plugin %s is registered, pid %d", r.Name, old.pid)
 		}
 	}
-	series, err := ps.store.SavePlugin(ctx, r.Name, mustJSON(r.offer), jobStep-1)
+	series, err := ps.remember(ctx, l, p, r)
 	if err != nil {
 		return registered{}, err
 	}
@@ -196,6 +197,27 @@ func (ps *plugins) register(ctx context.Context, l *link, r registration, tokens
 		Secret: secret, Jobs: jobSeries{First: series, Step: jobStep},
 		Host: hostNaming{Name: "zferry", Version: l.host.config.Version},
 	}, nil
+}
+
+// remember stores what a plugin offers, if that is new, and gives the plugin's series of job ids. Only a plugin that was never
+// here before needs to be written: the others can work also when the disk is full.
+func (ps *plugins) remember(ctx context.Context, l *link, p *plugin, r registration) (series int64, err error) {
+	offered := mustJSON(r.offer)
+	if p != nil {
+		p.mu.Lock()
+		series = p.series
+		same := bytes.Equal(mustJSON(p.offer), offered)
+		p.mu.Unlock()
+		if series > 0 && same {
+			return series, nil
+		}
+	}
+	saved, err := ps.store.SavePlugin(ctx, r.Name, offered, jobStep-1)
+	if err != nil && series > 0 {
+		l.log.Error("what a plugin offers could not be stored", "plugin", r.Name, "err", err)
+		return series, nil
+	}
+	return saved, err
 }
 
 // admit makes the plugin known and l its connection.

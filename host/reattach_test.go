@@ -251,6 +251,44 @@ func TestLaunchLongPath(t *testing.T) {
 	}
 }
 
+func TestEmptyFolder(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	for _, err := range []error{
+		os.MkdirAll(path("used/plugin-dir1"), 0o755),
+		os.WriteFile(path("used/plugin1"), nil, 0o600),
+		os.WriteFile(path("file"), nil, 0o600),
+		os.Symlink(path("used"), path("link")),
+		os.Mkdir(path("other"), 0o755),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := map[string]bool{"new": true, "used": true, "file": false, "link": false}
+	if os.Geteuid() == 0 {
+		// Only root can give a folder to somebody else.
+		if err := os.Chown(path("other"), 12345, 12345); err != nil {
+			t.Fatal(err)
+		}
+		tests["other"] = false
+	}
+	for name, good := range tests {
+		err := emptyFolder(path(name))
+		if (err == nil) != good {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !good {
+			continue
+		}
+		entries, err := os.ReadDir(path(name))
+		info, statErr := os.Stat(path(name))
+		if err != nil || len(entries) > 0 || statErr != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v, %v", name, entries, info, err)
+		}
+	}
+}
+
 func TestSupervisorBackoff(t *testing.T) {
 	c, err := SupervisorConfig{
 		Command: []string{"x"}, Dir: "y", Credentials: func() (string, string, string) { return "", "", "" },

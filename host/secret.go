@@ -17,6 +17,9 @@ func (hidden) String() string { return "(hidden)" }
 // GoString leaves the secret out.
 func (hidden) GoString() string { return "(hidden)" }
 
+// MarshalText leaves the secret out.
+func (hidden) MarshalText() ([]byte, error) { return []byte("(hidden)"), nil }
+
 // LogValue leaves the secret out.
 func (hidden) LogValue() slog.Value { return slog.StringValue("(hidden)") }
 

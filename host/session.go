@@ -54,7 +54,7 @@ type sessionOptions struct {
 func (h *Host) serveSession(api string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s := &session{
-			host: h, id: newUUID(), api: api, origin: r.RemoteAddr, out: newOutbox(),
+			host: h, id: newUUID(), api: api, origin: r.RemoteAddr, out: newOutbox(h.limits.waiting),
 			options:       sessionOptions{LegacyJobs: true},
 			subscriptions: make(map[string]string),
 		}

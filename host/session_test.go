@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -208,6 +211,46 @@ func TestPeer(t *testing.T) {
 			t.Errorf("user %d is logged in as %s", uid, who.user)
 		}
 	}
+}
+
+// TestPeerOther connects as another user, which only root can do.
+func TestPeerOther(t *testing.T) {
+	noLeaks(t)
+	h := serve(t)
+	if os.Geteuid() != 0 {
+		t.Log("not root: TestPeer has looked at the rule")
+		return
+	}
+	if err := os.Chmod(h.dir, 0o755); err != nil { // others have to reach the socket
+		t.Fatal(err)
+	}
+	connected := make(chan net.Conn)
+	go func() { // ends with the connection; its thread ends with it
+		runtime.LockOSThread() // and keeps what follows from all others
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 65534, ^uintptr(0)); errno != 0 {
+			t.Error(errno)
+		}
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "unix", h.addr.Socket)
+		if err != nil {
+			t.Error(err)
+		}
+		connected <- conn
+	}()
+	conn := <-connected
+	if conn == nil {
+		return
+	}
+	c := rawClient(t, conn)
+	check := func(call, want string) {
+		t.Helper()
+		c.write(`{"jsonrpc":"2.0","id":1,` + call + "}")
+		if got := c.read(); !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", call, got, want)
+		}
+	}
+	check(`"method":"core.get_jobs"`, "[ENOTAUTHENTICATED] Not authenticated")
+	check(`"method":"auth.login_with_api_key","params":["`+h.userKey("ann")+`"]`, `"result":true`)
+	check(`"method":"core.get_jobs"`, `"result":[]`)
 }
 
 // TestFrameLimits is truenas-api.md 1.5.

@@ -149,11 +149,14 @@ func (s *Supervisor) Status() PluginStatus {
 
 func (s *Supervisor) change(status PluginStatus) {
 	s.mu.Lock()
+	before := s.status
 	s.status = status
 	s.mu.Unlock()
-	if status.Err != nil {
+	switch {
+	case status.State == before.State && status.PID == before.PID: // still unreachable
+	case status.Err != nil:
 		s.config.Log.Warn("plugin", "state", status.State, "error", status.Err, "retry", time.Until(status.RetryAt))
-	} else {
+	default:
 		s.config.Log.Info("plugin", "state", status.State, "pid", status.PID, "version", status.Version)
 	}
 	s.config.Changed(status)

@@ -19,7 +19,7 @@ func (s *Supervisor) obtain(ctx context.Context) (*pluginInstance, error) {
 		return nil, context.Cause(ctx)
 	case err == nil:
 		return instance, nil
-	case !errors.Is(err, errNoRecord):
+	case !errors.Is(err, errNoRecord) && s.Status().State != PluginUnreachable: // then it was said before
 		s.config.Log.Warn("find the plugin that was left running", "error", err)
 	}
 	// The note may be missing or wrong in any way; whether a plugin runs, the lock tells.
