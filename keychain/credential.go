@@ -2,6 +2,7 @@ package keychain
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -40,7 +41,7 @@ type Connection struct {
 	Port           int64
 	User           string
 	KeyPair        int64  // id
-	HostKey        string // lines "type key" that the host may show; may be unreadable, which each login then reports
+	HostKey        string // lines "type key" that the host may show; may be unreadable, which Service.Config then reports
 	ConnectTimeout int64  // seconds
 }
 
@@ -51,7 +52,7 @@ func (c *Credential) check() faults.List {
 	case TypeKeyPair:
 		c.KeyPair.check(&bad)
 	case TypeConnection:
-		c.Connection.check(&bad)
+		c.Connection.check(&bad, "attributes.")
 	}
 	return bad
 }
@@ -90,13 +91,13 @@ func sameKey(a, b string) bool {
 const maxTimeout = 3600
 
 // check holds our own rules (decisions 28). That the key pair exists is looked up by the Service.
-func (c *Connection) check(bad *faults.List) {
-	CheckHost(bad, "attributes.host", c.Host)
-	CheckPort(bad, "attributes.port", c.Port)
+func (c *Connection) check(bad *faults.List, prefix string) {
+	CheckHost(bad, prefix+"host", c.Host)
+	CheckPort(bad, prefix+"port", c.Port)
 	if strings.TrimSpace(c.User) == "" || strings.ContainsAny(c.User, " \t\r\n:@/") || strings.HasPrefix(c.User, "-") {
-		bad.Addf("attributes.username", "This is not the name of a user")
+		bad.Addf(prefix+"username", "This is not the name of a user")
 	}
-	CheckTimeout(bad, "attributes.connect_timeout", c.ConnectTimeout)
+	CheckTimeout(bad, prefix+"connect_timeout", c.ConnectTimeout)
 }
 
 // CheckTimeout adds a fault if seconds is no time to wait for a connection.
@@ -123,6 +124,27 @@ func CheckHost(bad *faults.List, field, host string) {
 	if err := (&ssh.Config{Host: host, User: "any"}).Check(); errors.As(err, &config) {
 		bad.Addf(field, "This is not the name or address of a host")
 	}
+}
+
+// hostKey tells why no host could be known by what c, a connection, has for it (decisions 28).
+func (c *Credential) hostKey() error {
+	found := false
+	for line := range strings.Lines(c.Connection.HostKey) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		found = true
+		// Hosts before the key read like options of authorized_keys, but for a mark before them.
+		_, unmarked, _ := strings.Cut(line, " ")
+		if ssh.CheckPublicKey(line) != nil && (line[0] != '@' || ssh.CheckPublicKey(unmarked) != nil) {
+			return fmt.Errorf("The host key of SSH connection '%s' cannot be read: give lines of type and key, as ssh-keyscan shows them", c.Name) //nolint:staticcheck // a sentence of a state
+		}
+	}
+	if !found {
+		return fmt.Errorf("SSH connection '%s' has no host key: without one no host can be told from another", c.Name)
+	}
+	return nil
 }
 
 // config is how the host is dialled. private is the key pair's.

@@ -64,8 +64,8 @@ func (s *Service) Create(ctx context.Context, c Credential) (Credential, error) 
 	}
 	bad := c.check()
 	if c.Type == TypeConnection {
-		if fault := s.pairFault(ctx, c.Connection.KeyPair); fault != "" {
-			bad.Addf("attributes.private_key", "%s", fault)
+		if err := s.checkPair(ctx, &bad, "attributes.private_key", c.Connection.KeyPair); err != nil {
+			return c, err
 		}
 	}
 	if err := bad.Err(); err != nil {
@@ -96,45 +96,52 @@ func (s *Service) Taken(ctx context.Context, name string) (bool, error) {
 	return false, nil
 }
 
-// pairFault tells why id is not a key pair to log in with, "" if it is.
-func (s *Service) pairFault(ctx context.Context, id int64) string {
+// checkPair adds a fault if id is not a key pair to log in with.
+func (s *Service) checkPair(ctx context.Context, bad *faults.List, field string, id int64) error {
 	pair, err := s.Get(ctx, id)
 	switch {
+	case faults.Is(err):
+		bad.Addf(field, "SSH Key Pair not found")
 	case err != nil:
-		return "SSH Key Pair not found"
+		return err
 	case pair.Type != TypeKeyPair:
-		return fmt.Sprintf("Credential '%s' is not a key pair", pair.Name)
+		bad.Addf(field, "Credential '%s' is not a key pair", pair.Name)
 	case pair.KeyPair.Private == "":
-		return fmt.Sprintf("Key pair '%s' has no private key to log in with", pair.Name)
+		bad.Addf(field, "Key pair '%s' has no private key to log in with", pair.Name)
 	}
-	return ""
+	return nil
 }
 
 // Delete removes a credential. One that is in use is removed only with cascade: what uses it is removed too, or disabled if
-// it is a task (truenas-api.md 4.4); users are those tasks.
-func (s *Service) Delete(ctx context.Context, id int64, cascade bool, users Users) error {
+// it is a task (truenas-api.md 4.4); users are those tasks. removed lists what is gone in this order, also after an error.
+func (s *Service) Delete(ctx context.Context, id int64, cascade bool, users Users) (removed []int64, err error) {
 	c, err := s.Get(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	connections, tasks, err := s.usersOf(ctx, c, users)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(connections)+len(tasks) > 0 && !cascade {
-		return faults.List{{Field: "options.cascade", Text: "This credential is used and no cascade option is specified"}}
+		return nil, faults.List{{Field: "options.cascade", Text: "This credential is used and no cascade option is specified"}}
 	}
 	for _, dependent := range connections {
-		if err := s.Delete(ctx, dependent, true, users); err != nil {
-			return err
+		gone, err := s.Delete(ctx, dependent, true, users)
+		removed = append(removed, gone...)
+		if err != nil {
+			return removed, err
 		}
 	}
 	if len(tasks) > 0 {
 		if err := users.Release(ctx, id); err != nil {
-			return err
+			return removed, err
 		}
 	}
-	return s.store.DeleteCredential(ctx, id)
+	if err := s.store.DeleteCredential(ctx, id); err != nil {
+		return removed, err
+	}
+	return append(removed, id), nil
 }
 
 // usersOf lists what uses c: connections of a key pair, tasks of a connection.
@@ -165,11 +172,30 @@ func (s *Service) Config(ctx context.Context, connection int64) (ssh.Config, err
 	if c.Type != TypeConnection {
 		return ssh.Config{}, errors.New("Credential is not of type SSH_CREDENTIALS")
 	}
-	if fault := s.pairFault(ctx, c.Connection.KeyPair); fault != "" {
-		return ssh.Config{}, fmt.Errorf("Error while querying SSH key pair for credentials %d: %s", connection, fault) //nolint:staticcheck // the wording of the API
+	private, err := s.privateKey(ctx, c.Connection.KeyPair)
+	if err != nil {
+		return ssh.Config{}, fmt.Errorf("Error while querying SSH key pair for credentials %d: %w", connection, err) //nolint:staticcheck // likewise
 	}
-	pair, err := s.Get(ctx, c.Connection.KeyPair)
-	return c.Connection.config(pair.KeyPair.Private), err
+	if err := c.hostKey(); err != nil {
+		return ssh.Config{}, err
+	}
+	return c.Connection.config(private), nil
+}
+
+// privateKey is the key of a pair to log in with. Its errors begin as truenas-api.md 5.6 wants it.
+func (s *Service) privateKey(ctx context.Context, id int64) (string, error) {
+	pair, err := s.Get(ctx, id)
+	switch {
+	case faults.Is(err):
+		return "", errors.New("[ENOENT] Credential does not exist")
+	case err != nil:
+		return "", fmt.Errorf("[EFAULT] %w", err)
+	case pair.Type != TypeKeyPair:
+		return "", errors.New("[EINVAL] Credential is not of type SSH_KEY_PAIR")
+	case pair.KeyPair.Private == "":
+		return "", fmt.Errorf("Key pair '%s' has no private key to log in with", pair.Name) //nolint:staticcheck // a sentence of a state
+	}
+	return pair.KeyPair.Private, nil
 }
 
 // attributes is what is kept sealed.

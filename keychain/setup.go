@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/zferry/zferry/faults"
 	"github.com/zferry/zferry/ssh"
@@ -28,16 +29,43 @@ func (s *Service) SetUp(ctx context.Context, setup Setup) (Credential, error) {
 	if setup.Generate {
 		made, err := s.generate(ctx, setup.KeyName)
 		if err != nil {
-			return Credential{}, err
+			return Credential{}, ofSetup(err, "private_key.name")
 		}
 		pair = made.ID
 	}
 	setup.Connection.KeyPair = pair
 	c, err := s.Create(ctx, Credential{Name: setup.Name, Type: TypeConnection, Connection: setup.Connection})
-	if err != nil && setup.Generate {
-		err = errors.Join(err, s.store.DeleteCredential(context.WithoutCancel(ctx), pair))
+	if err == nil {
+		return c, nil
 	}
-	return c, err
+	err = ofSetup(err, "connection_name")
+	if setup.Generate {
+		if left := s.store.DeleteCredential(context.WithoutCancel(ctx), pair); left != nil {
+			err = errors.Join(err, fmt.Errorf("the generated key pair '%s' stays: %w", setup.KeyName, left))
+		}
+	}
+	return Credential{}, err
+}
+
+// ofSetup names the fields of a credential as a setup has them; name is that of its name.
+func ofSetup(err error, name string) error {
+	list, ok := errors.AsType[faults.List](err)
+	if !ok {
+		return err
+	}
+	var bad faults.List
+	for _, f := range list {
+		switch attribute, found := strings.CutPrefix(f.Field, "attributes."); {
+		case f.Field == "name":
+			f.Field = name
+		case attribute == "private_key":
+			f.Field = "private_key.existing_key_id"
+		case found:
+			f.Field = "manual_setup." + attribute
+		}
+		bad = append(bad, f)
+	}
+	return bad
 }
 
 // checkSetup finds all that is wrong before anything is made (S-21). Fields are those of the connection and the setup.
@@ -53,8 +81,8 @@ func (s *Service) checkSetup(ctx context.Context, setup Setup) error {
 		} else if setup.KeyName == setup.Name {
 			bad.Addf("private_key.name", "The key pair and the connection need different names")
 		}
-	} else if fault := s.pairFault(ctx, setup.KeyPair); fault != "" {
-		bad.Addf("private_key.existing_key_id", "%s", fault)
+	} else if err := s.checkPair(ctx, &bad, "private_key.existing_key_id", setup.KeyPair); err != nil {
+		return err
 	}
 	taken, err := s.Taken(ctx, setup.Name)
 	if err != nil {
@@ -63,11 +91,7 @@ func (s *Service) checkSetup(ctx context.Context, setup Setup) error {
 	if taken {
 		bad.Addf("connection_name", "Is already in use by another Keychain Credential")
 	}
-	var connection faults.List
-	setup.Connection.check(&connection)
-	for _, f := range connection {
-		bad.Addf("manual_setup"+f.Field[len("attributes"):], "%s", f.Text)
-	}
+	setup.Connection.check(&bad, "manual_setup.")
 	return bad.Err()
 }
 

@@ -38,6 +38,17 @@ func wireError(err error, prefix string) error {
 	return err
 }
 
+// join adds the faults of arguments in err, if it has any. What is none of an argument becomes one without a name.
+func join(bad rpc.ArgErrors, err error) rpc.ArgErrors {
+	if err == nil {
+		return bad
+	}
+	if more, ok := errors.AsType[rpc.ArgErrors](err); ok {
+		return append(bad, more...)
+	}
+	return append(bad, rpc.ArgError{Message: err.Error()})
+}
+
 // queryError says what package filter found wrong.
 func queryError(err error) error {
 	var fields filter.FieldErrors

@@ -88,11 +88,14 @@ func maskIn(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for name, value := range v {
-			if _, text := value.(string); text && secret(name) {
-				v[name] = masked
-			} else {
-				v[name] = maskIn(value)
+			switch value.(type) {
+			case string, []any, map[string]any: // numbers of key pairs are no secrets
+				if secret(name) {
+					v[name] = masked
+					continue
+				}
 			}
+			v[name] = maskIn(value)
 		}
 	case []any:
 		for i := range v {

@@ -132,42 +132,51 @@ func (m keychainMethods) get(ctx context.Context, in idArgs) (credentialEntry, e
 }
 
 type credentialCreateArgs struct {
-	Data struct {
-		Name       string          `json:"name" minlen:"1"`
-		Type       string          `json:"type" enum:"SSH_KEY_PAIR,SSH_CREDENTIALS"`
-		Attributes json.RawMessage `json:"attributes"`
-	} `json:"keychain_credential_create"`
+	Data credentialCreate `json:"keychain_credential_create"`
 }
 
-// The attributes of each type, bound under the path that clients know them by.
-type (
-	createKeyPair struct {
-		Attributes keyPairAttributes `json:"keychain_credential_create.attributes"`
-	}
-	createConnection struct {
-		Attributes connectionAttributes `json:"keychain_credential_create.attributes"`
-	}
-)
+// credentialCreate is a new credential. What its attributes are depends on its type.
+type credentialCreate struct {
+	Name       string          `json:"name" minlen:"1"`
+	Type       string          `json:"type" enum:"SSH_KEY_PAIR,SSH_CREDENTIALS"`
+	Attributes json.RawMessage `json:"attributes"`
 
-// bindOne binds a single value to the only field of In.
-func bindOne[In any](value json.RawMessage) (In, error) {
-	return rpc.Bind[In](append(append(json.RawMessage("["), value...), ']'))
+	keyPair    keyPairAttributes
+	connection connectionAttributes
+}
+
+// UnmarshalJSON binds the attributes too, so that their faults come with the others.
+func (c *credentialCreate) UnmarshalJSON(data []byte) error {
+	type fields credentialCreate
+	var bad rpc.ArgErrors
+	bound, err := rpc.BindValue[fields]("", data)
+	bad = join(bad, err)
+	*c = credentialCreate(bound)
+	var raw struct {
+		Type       any             `json:"type"`
+		Attributes json.RawMessage `json:"attributes"`
+	}
+	if json.Unmarshal(data, &raw) != nil || raw.Attributes == nil {
+		return bad.Err()
+	}
+	switch raw.Type {
+	case string(keychain.TypeKeyPair):
+		c.keyPair, err = rpc.BindValue[keyPairAttributes]("attributes", raw.Attributes)
+	case string(keychain.TypeConnection):
+		c.connection, err = rpc.BindValue[connectionAttributes]("attributes", raw.Attributes)
+	default:
+		err = nil
+	}
+	bad = join(bad, err)
+	return bad.Err()
 }
 
 func (m keychainMethods) create(ctx context.Context, in credentialCreateArgs) (credentialEntry, error) {
 	c := keychain.Credential{Name: in.Data.Name, Type: keychain.Type(in.Data.Type)}
 	if c.Type == keychain.TypeKeyPair {
-		bound, err := bindOne[createKeyPair](in.Data.Attributes)
-		if err != nil {
-			return credentialEntry{}, err
-		}
-		c.KeyPair = keychain.KeyPair{Private: text(bound.Attributes.PrivateKey), Public: text(bound.Attributes.PublicKey)}
+		c.KeyPair = keychain.KeyPair{Private: text(in.Data.keyPair.PrivateKey), Public: text(in.Data.keyPair.PublicKey)}
 	} else {
-		bound, err := bindOne[createConnection](in.Data.Attributes)
-		if err != nil {
-			return credentialEntry{}, err
-		}
-		c.Connection = connection(bound.Attributes)
+		c.Connection = connection(in.Data.connection)
 	}
 	c, err := m.keychain.Create(ctx, c)
 	if err != nil {
@@ -200,10 +209,13 @@ type credentialDeleteArgs struct {
 }
 
 func (m keychainMethods) delete(ctx context.Context, in credentialDeleteArgs) (any, error) {
-	if err := m.keychain.Delete(ctx, in.ID, in.Options.Cascade, m.users); err != nil {
+	removed, err := m.keychain.Delete(ctx, in.ID, in.Options.Cascade, m.users)
+	for _, id := range removed {
+		m.emit(Event{Name: "keychaincredential.query", Msg: "removed", ID: id, Roles: []string{keychainRead, keychainWrite}})
+	}
+	if err != nil {
 		return nil, wireError(err, "")
 	}
-	m.emit(Event{Name: "keychaincredential.query", Msg: "removed", ID: in.ID, Roles: []string{keychainRead, keychainWrite}})
 	return nil, nil //nolint:nilnil // the API answers null
 }
 

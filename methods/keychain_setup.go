@@ -9,96 +9,123 @@ import (
 )
 
 type setupArgs struct {
-	Options struct {
-		PrivateKey     json.RawMessage `json:"private_key"`
-		ConnectionName string          `json:"connection_name" minlen:"1"`
-		SetupType      string          `json:"setup_type" enum:"MANUAL,SEMI-AUTOMATIC"`
-		Manual         json.RawMessage `json:"manual_setup" default:"null"`
-		SemiAutomatic  json.RawMessage `json:"semi_automatic_setup" default:"null"`
-	} `json:"options"`
+	Options setupOptions `json:"options"`
 }
 
-// What stands behind the discriminators, bound under the path that clients know it by.
+// setupOptions is a setup (truenas-api.md 4.7). So far only what a user gives by hand is taken.
+type setupOptions struct {
+	PrivateKey     setupKey        `json:"private_key"`
+	ConnectionName string          `json:"connection_name" minlen:"1"`
+	SetupType      string          `json:"setup_type" enum:"MANUAL,SEMI-AUTOMATIC"`
+	Manual         *manualSetup    `json:"manual_setup" default:"null"`
+	SemiAutomatic  json.RawMessage `json:"semi_automatic_setup" default:"null"`
+}
+
+type manualSetup struct {
+	Host           string `json:"host" doc:"name or address"`
+	Port           int64  `json:"port" default:"22"`
+	Username       string `json:"username" default:"root"`
+	RemoteHostKey  string `json:"remote_host_key" long:"true" doc:"lines of type and key that the host may show"`
+	ConnectTimeout int64  `json:"connect_timeout" default:"10" doc:"seconds"`
+}
+
+// UnmarshalJSON checks what the type of the setup asks for too, so that all faults come together.
+func (o *setupOptions) UnmarshalJSON(data []byte) error {
+	type fields setupOptions
+	var bad rpc.ArgErrors
+	bound, err := rpc.BindValue[fields]("", data)
+	bad = join(bad, err)
+	*o = setupOptions(bound)
+	var raw struct {
+		SetupType     any             `json:"setup_type"`
+		Manual        json.RawMessage `json:"manual_setup"`
+		SemiAutomatic json.RawMessage `json:"semi_automatic_setup"`
+	}
+	if json.Unmarshal(data, &raw) != nil {
+		return bad.Err()
+	}
+	other, given := "semi_automatic_setup", raw.SemiAutomatic
+	switch raw.SetupType {
+	case "MANUAL":
+		if !present(raw.Manual) {
+			bad.Add("manual_setup", "Field required")
+		}
+	case "SEMI-AUTOMATIC":
+		bad.Add("setup_type", "This version of zferry does not support this: choose MANUAL")
+		other, given = "manual_setup", raw.Manual
+	default:
+		given = nil
+	}
+	if present(given) {
+		bad.Add(other, "Extra inputs are not permitted")
+	}
+	return bad.Err()
+}
+
+func present(value json.RawMessage) bool { return len(value) > 0 && string(value) != "null" }
+
+// setupKey is the key pair of a setup: one that is generated, or one that exists.
+type setupKey struct {
+	Generate bool   `json:"generate_key"`
+	Name     string `json:"name,omitempty" doc:"of the key pair that is generated"`
+	ID       int64  `json:"existing_key_id,omitempty" doc:"of the key pair to use if none is generated"`
+}
+
+// What generate_key decides between.
 type (
-	setupKeyKind struct {
-		Generate bool `json:"generate_key"`
+	generatedKey struct {
+		Generate bool   `json:"generate_key"`
+		Name     string `json:"name" minlen:"1"`
 	}
-	setupGenerate struct {
-		Key struct {
-			Generate bool   `json:"generate_key"`
-			Name     string `json:"name" minlen:"1"`
-		} `json:"options.private_key"`
-	}
-	setupExisting struct {
-		Key struct {
-			Generate bool  `json:"generate_key"`
-			ID       int64 `json:"existing_key_id"`
-		} `json:"options.private_key"`
-	}
-	setupManual struct {
-		Connection struct {
-			Host           string `json:"host" doc:"name or address"`
-			Port           int64  `json:"port" default:"22"`
-			Username       string `json:"username" default:"root"`
-			RemoteHostKey  string `json:"remote_host_key" long:"true" doc:"lines of type and key that the host may show"`
-			ConnectTimeout int64  `json:"connect_timeout" default:"10" doc:"seconds"`
-		} `json:"options.manual_setup"`
+	existingKey struct {
+		Generate bool  `json:"generate_key"`
+		ID       int64 `json:"existing_key_id"`
 	}
 )
 
-// setUp takes only what a user gives by hand so far.
+// UnmarshalJSON asks for what generate_key wants.
+func (k *setupKey) UnmarshalJSON(data []byte) error {
+	var raw struct {
+		Generate any `json:"generate_key"`
+	}
+	if json.Unmarshal(data, &raw) == nil && raw.Generate == true {
+		bound, err := rpc.BindValue[generatedKey]("", data)
+		*k = setupKey{Generate: true, Name: bound.Name}
+		return err
+	}
+	if raw.Generate == false {
+		bound, err := rpc.BindValue[existingKey]("", data)
+		*k = setupKey{ID: bound.ID}
+		return err
+	}
+	// Nothing tells what else should be there.
+	_, err := rpc.BindValue[map[string]any]("", data)
+	switch {
+	case err != nil:
+		return err
+	case raw.Generate == nil:
+		return rpc.ArgError{Attribute: "generate_key", Message: "Field required"}
+	}
+	return rpc.ArgError{Attribute: "generate_key", Message: "Input should be a valid boolean"}
+}
+
 func (m keychainMethods) setUp(ctx context.Context, in setupArgs) (credentialEntry, error) {
-	setup, err := bindSetup(in)
-	if err != nil {
-		return credentialEntry{}, err
+	o := in.Options
+	setup := keychain.Setup{
+		Name: o.ConnectionName, Generate: o.PrivateKey.Generate, KeyName: o.PrivateKey.Name, KeyPair: o.PrivateKey.ID,
+		Connection: keychain.Connection{
+			Host: o.Manual.Host, Port: o.Manual.Port, User: o.Manual.Username, HostKey: o.Manual.RemoteHostKey, ConnectTimeout: o.Manual.ConnectTimeout,
+		},
 	}
 	c, err := m.keychain.SetUp(ctx, setup)
 	if err != nil {
 		return credentialEntry{}, wireError(err, "setup_ssh_connection")
 	}
-	m.added(c)
 	if setup.Generate {
 		if pair, err := m.keychain.Get(ctx, c.Connection.KeyPair); err == nil {
 			m.added(pair)
 		}
 	}
+	m.added(c)
 	return renderCredential(c, true), nil
 }
-
-// bindSetup reads what depends on the discriminators; all faults of both come together.
-func bindSetup(in setupArgs) (keychain.Setup, error) {
-	s := keychain.Setup{Name: in.Options.ConnectionName}
-	var bad rpc.ArgErrors
-	note := func(err error) {
-		if err != nil {
-			bad = append(bad, asArgs(err)...)
-		}
-	}
-	var kind setupKeyKind
-	if json.Unmarshal(in.Options.PrivateKey, &kind) == nil && !kind.Generate {
-		bound, err := bindOne[setupExisting](in.Options.PrivateKey)
-		note(err)
-		s.KeyPair = bound.Key.ID
-	} else {
-		bound, err := bindOne[setupGenerate](in.Options.PrivateKey)
-		note(err)
-		s.Generate, s.KeyName = true, bound.Key.Name
-	}
-	switch {
-	case in.Options.SetupType != "MANUAL":
-		bad.Add("options.setup_type", "This version of zferry does not support this: choose MANUAL")
-	case !present(in.Options.Manual):
-		bad.Add("options.manual_setup", "Field required")
-	default:
-		bound, err := bindOne[setupManual](in.Options.Manual)
-		note(err)
-		c := bound.Connection
-		s.Connection = keychain.Connection{Host: c.Host, Port: c.Port, User: c.Username, HostKey: c.RemoteHostKey, ConnectTimeout: c.ConnectTimeout}
-	}
-	if in.Options.SetupType == "MANUAL" && present(in.Options.SemiAutomatic) {
-		bad.Add("options.semi_automatic_setup", "Extra inputs are not permitted")
-	}
-	return s, bad.Err()
-}
-
-func present(value json.RawMessage) bool { return len(value) > 0 && string(value) != "null" }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 
-	"github.com/zferry/zferry/faults"
 	"github.com/zferry/zferry/jobs"
 	"github.com/zferry/zferry/keychain"
 	"github.com/zferry/zferry/rpc"
@@ -91,8 +90,10 @@ func (x *Replications) delete(ctx context.Context, in deleteArgs) (bool, error) 
 }
 
 type runArgs struct {
-	ID      int64    `json:"id"`
-	Options struct{} `json:"options" default:"{}"`
+	ID      int64 `json:"id"`
+	Options struct {
+		ReallyRun bool `json:"really_run" default:"true" private:"true"`
+	} `json:"options" default:"{}"`
 }
 
 func (x *Replications) run(ctx context.Context, h *jobs.Handle, in runArgs) (any, error) {
@@ -154,7 +155,7 @@ func (x *Replications) connectionOf(ctx context.Context, id *int64, show bool) *
 		return nil
 	}
 	c, err := x.keychain.Get(ctx, *id)
-	if faults.Is(err) || err != nil {
+	if err != nil {
 		return nil
 	}
 	e := renderCredential(c, show)

@@ -89,18 +89,18 @@ func (d *Definition) Check(connection string) faults.List {
 	var bad faults.List
 	d.checkSelection(&bad)
 	d.checkTransport(&bad, connection)
+	if d.NameRegex != nil && len(d.NamingSchema)+len(d.AlsoIncludeSchema) > 0 {
+		bad.Addf("name_regex", "Naming regex can't be used with Naming schema") // rule 37
+	}
 	d.checkNames(&bad)
 	d.checkHonoured(&bad)
 	return bad
 }
 
-// checkSelection holds rules 4, 8, 11 and 37 of 3.3.
+// checkSelection holds rules 4, 8 and 11 of 3.3.
 func (d *Definition) checkSelection(bad *faults.List) {
 	switch {
 	case d.NameRegex != nil:
-		if len(d.NamingSchema)+len(d.AlsoIncludeSchema) > 0 {
-			bad.Addf("name_regex", "Naming regex can't be used with Naming schema")
-		}
 	case d.Direction == Push && len(d.SnapshotTasks)+len(d.AlsoIncludeSchema) == 0:
 		bad.Addf("periodic_snapshot_tasks", "You must at least either bind a periodic snapshot task or provide \"Also Include Naming Schema\" or \"Name Regex\" for push replication task")
 	case d.Direction == Pull && len(d.NamingSchema) == 0:
@@ -123,7 +123,7 @@ func (d *Definition) checkTransport(bad *faults.List, connection string) {
 		{"netcat_active_side_port_max", d.NetcatActiveSidePortMax != nil},
 		{"netcat_passive_side_connect_address", d.NetcatPassiveSideConnect != nil},
 	} {
-		if f.set {
+		if f.set && (d.Transport == SSH || !d.Remote()) {
 			bad.Addf(f.field, "This field only has sense for SSH+netcat replication")
 		}
 	}

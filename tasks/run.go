@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/zferry/zferry/faults"
@@ -33,15 +34,16 @@ func (s *Service) Run(ctx context.Context, h *jobs.Handle, id int64, restart boo
 		log.Error("the task is on hold", "reason", e.State.Reason)
 		return ErrHold
 	}
-	if err := s.begin(id, h.ID()); err != nil {
-		return err
-	}
 	run := store.Run{TaskID: id, JobID: h.ID(), Started: time.Now(), Outcome: string(Running), Restart: restart}
-	if run.ID, err = s.store.AddRun(ctx, run); err != nil {
-		s.end(id)
+	if run.ID, err = s.begin(ctx, run); err != nil {
 		return err
 	}
-	s.changed(ctx, id)
+	defer func() {
+		if p := recover(); p != nil { // it fails the job, and must not leave the task running for ever
+			_ = s.finish(ctx, e, run, replication.Result{}, nil, errors.New("internal error"))
+			panic(p)
+		}
+	}()
 	result, warnings, err := s.carry(ctx, h, &e.Definition, log, func(p replication.Progress) { s.moved(id, p) })
 	return s.finish(ctx, e, run, result, warnings, err)
 }
@@ -61,33 +63,63 @@ func (s *Service) RunOnce(ctx context.Context, h *jobs.Handle, d Definition) err
 	return err
 }
 
-// begin notes that a job runs the task.
-func (s *Service) begin(id, job int64) error {
+// begin notes that a job runs a task, tells of it, and returns the number of the run.
+func (s *Service) begin(ctx context.Context, run store.Run) (id int64, err error) {
+	s.tell.Lock()
+	defer s.tell.Unlock()
+	if !s.enter(run.TaskID, &live{job: run.JobID, state: State{Phase: Running, At: run.Started, Job: run.JobID}}) {
+		return 0, ErrRunning
+	}
+	// Asked once more: who deletes a task from now on learns of the job, and who did so before has not.
+	_, err = s.Get(ctx, run.TaskID)
+	if err == nil {
+		id, err = s.store.AddRun(ctx, run)
+	}
+	if err != nil {
+		s.leave(run.TaskID)
+		return 0, err
+	}
+	s.changedLocked(ctx, run.TaskID)
+	return id, nil
+}
+
+func (s *Service) enter(id int64, run *live) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.live[id] != nil {
-		return ErrRunning
+		return false
 	}
-	s.live[id] = &live{job: job, state: State{Phase: Running, At: time.Now(), Job: job}}
-	return nil
+	s.live[id] = run
+	return true
 }
 
-func (s *Service) end(id int64) {
+func (s *Service) leave(id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.live, id)
 }
 
+// moved tells how far a run has come.
 func (s *Service) moved(id int64, p replication.Progress) {
-	s.mu.Lock()
-	if run := s.live[id]; run != nil {
-		run.state.Progress, run.state.At = &p, time.Now()
+	if p.Snapshot == "" {
+		return // the first one has not started (truenas-api.md 3.7)
 	}
+	s.tell.Lock()
+	defer s.tell.Unlock()
+	s.mu.Lock()
+	run := s.live[id]
+	if run == nil || run.deleted {
+		s.mu.Unlock()
+		return
+	}
+	run.state.Progress, run.state.At = &p, time.Now()
+	state := run.state
 	s.mu.Unlock()
+	s.notify(Change{Msg: "changed", Entry: Entry{ID: id, State: state}, State: true})
 }
 
-// changed tells that the state of a task has changed. A task that was deleted meanwhile has none.
-func (s *Service) changed(ctx context.Context, id int64) {
+// changedLocked tells that the state of a task has changed. A task that was deleted meanwhile has none. It needs Service.tell.
+func (s *Service) changedLocked(ctx context.Context, id int64) {
 	e, err := s.Get(ctx, id)
 	switch {
 	case faults.Is(err):
@@ -115,9 +147,11 @@ func (s *Service) finish(ctx context.Context, e Entry, run store.Run, result rep
 	}
 	run.Finished, run.Bytes = time.Now(), result.Bytes
 	run.Snapshots, run.Datasets = int64(result.Snapshots), int64(result.Datasets)
+	s.tell.Lock()
+	defer s.tell.Unlock()
 	kept := errors.Join(s.store.FinishRun(ctx, run), s.keepState(ctx, e.ID, state))
-	s.end(e.ID)
-	s.changed(ctx, e.ID)
+	s.leave(e.ID)
+	s.changedLocked(ctx, e.ID)
 	if kept != nil {
 		// The data has arrived: what cannot be kept of it is for the log.
 		s.log.Error("outcome of a run not kept", "task", e.ID, "job", run.JobID, "err", kept)
@@ -137,6 +171,11 @@ func lastSnapshot(r replication.Result) string {
 
 // carry replicates, and tries again while the network fails and something moves in between.
 func (s *Service) carry(ctx context.Context, h *jobs.Handle, d *Definition, log *slog.Logger, moved func(replication.Progress)) (total replication.Result, warnings []string, err error) {
+	defer func() {
+		if err != nil {
+			log.Error("failed", "err", err)
+		}
+	}()
 	var config ssh.Config
 	if d.Remote() {
 		if config, err = s.keychain.Config(ctx, *d.SSHCredentials); err != nil {
@@ -144,14 +183,14 @@ func (s *Service) carry(ctx context.Context, h *jobs.Handle, d *Definition, log 
 		}
 	}
 	o := replication.Options{
-		Journal: s.journal,
 		Report: func(p replication.Progress) {
 			moved(p)
 			h.Progress(jobProgress(p))
 		},
 		Warn: func(text string) {
 			log.Warn("warning", "text", text)
-			warnings = append(warnings, text)
+			s.log.Warn("a run warns", "job", h.ID(), "text", text)
+			warnings = addWarning(warnings, text)
 		},
 	}
 	for wasted := 0; ; {
@@ -166,7 +205,7 @@ func (s *Service) carry(ctx context.Context, h *jobs.Handle, d *Definition, log 
 		if wasted >= d.Retries {
 			return total, warnings, err
 		}
-		wait := min(time.Second<<wasted, time.Minute)
+		wait := pause(wasted)
 		log.Warn("the connection failed, trying again", "err", err, "in", wait)
 		h.Progress(jobs.Progress{Description: fmt.Sprintf("The connection failed, trying again in %v: %v", wait, err)})
 		select {
@@ -177,6 +216,29 @@ func (s *Service) carry(ctx context.Context, h *jobs.Handle, d *Definition, log 
 	}
 }
 
+// What is kept of the warnings of a run: all of them stand in the logs.
+const (
+	maxWarnings = 100
+	maxWarning  = 2000 // bytes of one
+)
+
+func addWarning(warnings []string, text string) []string {
+	switch {
+	case len(warnings) > maxWarnings:
+		return warnings
+	case len(warnings) == maxWarnings:
+		return append(warnings, "There are more warnings: see the log of the job.")
+	case len(text) > maxWarning:
+		text = strings.ToValidUTF8(text[:maxWarning], "") + "…"
+	}
+	return append(warnings, text)
+}
+
+// pause is how long to wait after so many attempts without progress: 1, 2, 4 … 60 seconds (truenas-api.md 5.7).
+func pause(wasted int) time.Duration {
+	return min(time.Second<<min(max(wasted-1, 0), 6), time.Minute)
+}
+
 // attempt plans and runs once.
 func (s *Service) attempt(ctx context.Context, d *Definition, config ssh.Config, o replication.Options, log *slog.Logger) (replication.Result, error) {
 	e, err := s.connect(ctx, d, config)
@@ -184,6 +246,9 @@ func (s *Service) attempt(ctx context.Context, d *Definition, config ssh.Config,
 		return replication.Result{}, err
 	}
 	defer e.close()
+	notes := s.journal.attempt()
+	defer notes.over()
+	o.Journal = notes
 	plan, err := replication.Prepare(ctx, replication.Task{
 		Source: d.Sources[0], Target: d.Target, Recursive: d.Recursive, SameSystem: !d.Remote(),
 	}, e.source, e.target, o)
@@ -206,9 +271,6 @@ func (s *Service) attempt(ctx context.Context, d *Definition, config ssh.Config,
 	}
 	result, err := replication.Run(ctx, plan, e.source, e.target, o)
 	log.Info("ran", "datasets", result.Datasets, "snapshots", result.Snapshots, "bytes", result.Bytes, "seconds", int(result.Elapsed.Seconds()))
-	if err != nil {
-		log.Error("failed", "err", err)
-	}
 	return result, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/zferry/zferry/faults"
 	"github.com/zferry/zferry/replication"
@@ -39,10 +40,12 @@ type Keychain interface {
 type Config struct {
 	Store    *store.Store
 	Keychain Keychain
-	Dir      string       // of the plugin's state
-	ZFS      string       // program of this system; "" is zfs in PATH
-	Notify   func(Change) // nil, or told of every change; must not block
-	Log      *slog.Logger
+	Dir      string // of the plugin's state
+	ZFS      string // program of this system; "" is zfs in PATH
+	// Notify, if not nil, is told of every change, in order. It is called under a lock: it must not block, and must not call
+	// the Service.
+	Notify func(Change)
+	Log    *slog.Logger
 }
 
 // Service is the replication tasks. Its methods may be called from any goroutine. Errors: faults.List for what a user can
@@ -51,24 +54,29 @@ type Service struct {
 	store    *store.Store
 	keychain Keychain
 	zfs      string
-	journal  replication.Journal
+	journal  *journal
 	dialer   *ssh.Dialer
 	notify   func(Change)
 	log      *slog.Logger
 
-	mu   sync.Mutex // guards live
-	live map[int64]*live
+	// tell is held over each change and its Notify, so that nothing is told of a task after it was removed; taken before mu.
+	tell sync.Mutex
+
+	mu    sync.Mutex // guards what follows
+	live  map[int64]*live
+	holds map[int64]State // of the tasks that are on hold, as far as anybody has asked
 }
 
 // live is a run that is under way.
 type live struct {
-	job   int64
-	state State
+	job     int64
+	state   State
+	deleted bool // the task is gone
 }
 
 // New returns the tasks that cfg.Store keeps.
 func New(cfg Config) (*Service, error) {
-	journal, err := replication.NewFileJournal(filepath.Join(cfg.Dir, "processes"))
+	files, err := replication.NewFileJournal(filepath.Join(cfg.Dir, "processes"))
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +84,8 @@ func New(cfg Config) (*Service, error) {
 		cfg.Notify = func(Change) {}
 	}
 	return &Service{
-		store: cfg.Store, keychain: cfg.Keychain, zfs: cfg.ZFS, journal: journal, dialer: new(ssh.Dialer),
-		notify: cfg.Notify, log: cfg.Log, live: make(map[int64]*live),
+		store: cfg.Store, keychain: cfg.Keychain, zfs: cfg.ZFS, journal: &journal{Journal: files, left: make(map[string]bool)}, dialer: new(ssh.Dialer),
+		notify: cfg.Notify, log: cfg.Log, live: make(map[int64]*live), holds: make(map[int64]State),
 	}, nil
 }
 
@@ -129,10 +137,28 @@ func (s *Service) entry(ctx context.Context, row store.Task) (Entry, error) {
 		return e, err
 	}
 	e.State = decodeState(data)
-	if reason := s.held(ctx, &e.Definition); reason != "" {
-		e.State = State{Phase: Hold, At: e.State.At, Reason: reason}
+	reason := s.held(ctx, &e.Definition)
+	if ctx.Err() != nil {
+		return e, context.Cause(ctx)
+	}
+	if hold, on := s.hold(row.ID, reason); on {
+		e.State = hold
 	}
 	return e, nil
+}
+
+// hold is the state of a task that is on hold for a reason, which lasts as long as the reason; on is false for none.
+func (s *Service) hold(id int64, reason string) (state State, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if reason == "" {
+		delete(s.holds, id)
+		return State{}, false
+	}
+	if s.holds[id].Reason != reason {
+		s.holds[id] = State{Phase: Hold, At: time.Now(), Reason: reason}
+	}
+	return s.holds[id], true
 }
 
 // held is why a task cannot run at all, "" if it can (truenas-api.md 5.6).
@@ -169,6 +195,8 @@ func (s *Service) Create(ctx context.Context, d Definition) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	s.tell.Lock()
+	defer s.tell.Unlock()
 	e, err := s.Get(ctx, id)
 	if err == nil {
 		s.notify(Change{Msg: "added", Entry: e})
@@ -217,6 +245,8 @@ func bracketed(err error) string {
 // Delete removes a task; no data is touched. The job of a run that is under way is returned, 0 if there is none: the caller
 // aborts it (decisions 19).
 func (s *Service) Delete(ctx context.Context, id int64) (job int64, err error) {
+	s.tell.Lock()
+	defer s.tell.Unlock()
 	err = s.store.DeleteTask(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return 0, &faults.NotFound{Kind: "Replication", ID: id}
@@ -225,8 +255,9 @@ func (s *Service) Delete(ctx context.Context, id int64) (job int64, err error) {
 		return 0, err
 	}
 	s.mu.Lock()
+	delete(s.holds, id)
 	if run := s.live[id]; run != nil {
-		job = run.job
+		job, run.deleted = run.job, true
 	}
 	s.mu.Unlock()
 	s.notify(Change{Msg: "removed", Entry: Entry{ID: id}})
@@ -245,25 +276,41 @@ func (s *Service) UsersOf(ctx context.Context, connection int64) ([]string, erro
 	return names, err
 }
 
-// Release implements keychain.Users: each user of the connection is disabled and loses it. No event is sent (K 19).
+// Release implements keychain.Users: each user of the connection is disabled and loses it.
 func (s *Service) Release(ctx context.Context, connection int64) error {
 	list, err := s.List(ctx)
 	if err != nil {
 		return err
 	}
 	for _, e := range list {
-		d := e.Definition
-		if d.SSHCredentials == nil || *d.SSHCredentials != connection {
+		if c := e.Definition.SSHCredentials; c == nil || *c != connection {
 			continue
 		}
-		d.SSHCredentials, d.Enabled = nil, false
-		data, err := json.Marshal(d)
-		if err != nil {
-			return fmt.Errorf("task: %w", err)
-		}
-		if err := s.store.UpdateTask(ctx, store.Task{ID: e.ID, Name: d.Name, Enabled: false, Data: data}); err != nil {
+		if err := s.release(ctx, e); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *Service) release(ctx context.Context, e Entry) error {
+	s.tell.Lock()
+	defer s.tell.Unlock()
+	d := e.Definition
+	d.SSHCredentials, d.Enabled = nil, false
+	data, err := json.Marshal(d)
+	if err != nil {
+		return fmt.Errorf("task: %w", err)
+	}
+	err = s.store.UpdateTask(ctx, store.Task{ID: e.ID, Name: d.Name, Enabled: false, Data: data})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // deleted meanwhile
+	}
+	if err == nil {
+		e, err = s.Get(ctx, e.ID)
+	}
+	if err == nil {
+		s.notify(Change{Msg: "changed", Entry: e}) // here TrueNAS tells nobody (decisions 30)
+	}
+	return err
 }
