@@ -94,7 +94,8 @@ func (h *Host) subscribe(ctx context.Context, in subscribeArgs) (any, error) {
 	}
 	// Clients take the next frame for the answer. What happens meanwhile must come too, but after it.
 	c.session.out.hold()
-	return afterReply(c.session.subscribe(in.Event), c.session.out.release), nil
+	rpc.AfterReply(ctx, c.session.out.release)
+	return c.session.subscribe(in.Event), nil
 }
 
 type unsubscribeArgs struct {

@@ -92,7 +92,8 @@ func (l *link) handle(ctx context.Context, conn *rpc.Conn, r rpc.Request) (any, 
 		l.log.Warn("refused a plugin", "err", err)
 		return nil, &rpc.Closing{Err: err, Code: closePolicy, Reason: "registration refused"}
 	}
-	return afterReply(answer, func() { l.begin(ctx) }), nil
+	rpc.AfterReply(ctx, func() { l.begin(ctx) })
+	return answer, nil
 }
 
 func (l *link) register(ctx context.Context, conn *rpc.Conn, params json.RawMessage) (registered, error) {

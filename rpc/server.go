@@ -28,6 +28,8 @@ func (s server) Handle(ctx context.Context, _ *jsonrpc2.Conn, req *jsonrpc2.Requ
 
 // serve runs the handler and answers.
 func (c *Conn) serve(ctx context.Context, r Request) {
+	ctx, replied := withAfter(ctx)
+	defer replied()
 	result, err := c.invoke(ctx, r)
 	end, closing := errors.AsType[*Closing](err)
 	if closing {
