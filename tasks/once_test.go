@@ -1,6 +1,7 @@
 package tasks_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -44,7 +45,7 @@ func TestRunOnce(t *testing.T) {
 	w.filled("tank/big", 8*mib, "one")
 	w.hang(4 * mib)
 	slow := w.once(oneTime("tank/big", "vault/big"))
-	w.sends(slow)
+	w.sends(slow, 3*mib)
 	other := w.wait(w.once(oneTime("tank/big", "vault/big")))
 	if other.State != jobs.Failed || !strings.Contains(other.Failure.Error, "A replication into 'vault/big'") || !strings.Contains(other.Failure.Error, "is already running") {
 		t.Errorf("job %s, %+v", other.State, other.Failure)
@@ -101,10 +102,11 @@ func TestRunOnceRules(t *testing.T) {
 	}
 }
 
-// sends waits until a job has sent something.
-func (w *world) sends(job jobs.Job) {
+// sends waits until a job has sent so much.
+func (w *world) sends(job jobs.Job, bytes int64) {
 	w.t.Helper()
 	w.shown.await(w.t, "bytes sent", func(j jobs.Job) bool {
-		return j.ID == job.ID && strings.Contains(j.Progress.Description, " / ")
+		var extra tasks.Extra
+		return j.ID == job.ID && json.Unmarshal(j.Progress.Extra, &extra) == nil && extra.BytesSent >= bytes
 	})
 }

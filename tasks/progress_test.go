@@ -3,6 +3,7 @@ package tasks
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -229,5 +230,25 @@ func TestKeys(t *testing.T) {
 	}
 	if _, again, err := s.Again(t.Context(), jobs.Job{ID: 3, Key: "replication:x"}); again || err == nil {
 		t.Errorf("a key that cannot be read: %v, %v", again, err)
+	}
+}
+
+// TestWarnings holds how much of the warnings of a run its state keeps: a log has them all.
+func TestWarnings(t *testing.T) {
+	var all []string
+	for range 3 * maxWarnings {
+		all = addWarning(all, "w")
+	}
+	if n := len(all); n != maxWarnings+1 || all[n-2] != "w" || all[n-1] != "There are more warnings: see the log of the job." {
+		t.Errorf("%d warnings, the last is %q", n, all[n-1])
+	}
+	// A long one is cut, and not in the middle of a character.
+	long := addWarning(nil, strings.Repeat("x", maxWarning-1)+"ä"+"y")[0]
+	if want := strings.Repeat("x", maxWarning-1) + "…"; long != want {
+		t.Errorf("a long one ends in %q", long[maxWarning-10:])
+	}
+	exact := strings.Repeat("x", maxWarning)
+	if got := addWarning(nil, exact)[0]; got != exact {
+		t.Errorf("one that fits is cut to %d bytes", len(got))
 	}
 }

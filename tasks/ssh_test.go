@@ -64,16 +64,44 @@ func (p pairOfSystems) connect(name string, port int) int64 {
 	return c.ID
 }
 
+// TestSSH runs tasks over SSH, one after the other on the same two systems.
+func TestSSH(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, pairOfSystems)
+	}{{"runs", sshRuns}, {"abort", abortOverSSH}, {"retries", countsRetries}, {"refused", refusedIsNotRetried}} {
+		t.Run(test.name, func(t *testing.T) {
+			p.t = t
+			test.run(t, p)
+		})
+	}
+}
+
+// TestLostLink does so while connections are lost.
+func TestLostLink(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, pairOfSystems)
+	}{{"sessions", lostSessions}, {"outage", longOutage}} {
+		t.Run(test.name, func(t *testing.T) {
+			p.t = t
+			test.run(t, p)
+		})
+	}
+}
+
 func (p pairOfSystems) task(name, direction, source, target string) tasks.Definition {
 	d := local(name, source, target)
 	d.Direction, d.Transport, d.SSHCredentials = direction, tasks.SSH, &p.connection
 	return d
 }
 
-// TestSSHRuns holds both directions over SSH: in full, incrementally, with nothing new.
-func TestSSHRuns(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
+// sshRuns holds both directions over SSH: in full, incrementally, with nothing new.
+func sshRuns(t *testing.T, p pairOfSystems) {
 	p.filled("tank/data", mib, "one")
 	do(t, p.there, "zfs create backup/theirs")
 	do(t, p.there, "zfs snapshot backup/theirs@one")
@@ -113,22 +141,20 @@ func TestSSHRuns(t *testing.T) {
 	equal(t, p.here, "tank/data@two", p.there, "backup/once@two")
 }
 
-// TestAbortOverSSH holds that abort ends both ends, and that the next run resumes.
-func TestAbortOverSSH(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
-	p.filled("tank/data", 8*mib, "one")
+// abortOverSSH holds that abort ends both ends, and that the next run resumes.
+func abortOverSSH(t *testing.T, p pairOfSystems) {
+	p.filled("tank/abort", 6*mib, "one")
 	p.hang(5 * mib)
-	d := p.task("push", tasks.Push, "tank/data", "backup/copy")
+	d := p.task("abort", tasks.Push, "tank/abort", "backup/abort")
 	d.LoggingLevel = ptr("DEBUG")
 	e := p.make(d)
 	job := p.run(e.ID)
-	p.moved(e.ID, 4*mib)
+	p.moved(e.ID, 9*mib/2)
 	if err := p.jobs.Abort(job.ID); err != nil {
 		t.Fatal(err)
 	}
 	p.fail(job, jobs.Aborted, "job aborted")
-	if token(p.there, "backup/copy") == "" {
+	if token(p.there, "backup/abort") == "" {
 		t.Fatal("the target kept no token")
 	}
 	p.switches(fakezfs.Switches{})
@@ -136,21 +162,19 @@ func TestAbortOverSSH(t *testing.T) {
 	if log := p.log(again); !strings.Contains(log, "kind=resumed") {
 		t.Errorf("the next run does not resume:\n%s", log)
 	}
-	equal(t, p.here, "tank/data@one", p.there, "backup/copy@one")
+	equal(t, p.here, "tank/abort@one", p.there, "backup/abort@one")
 }
 
-// TestLostSessions kills the sessions in the middle of a stream. The attempt has moved something, so that it does not count
+// lostSessions kills the sessions in the middle of a stream. The attempt has moved something, so that it does not count
 // (decisions 12): even a task of one attempt goes on, and resumes.
-func TestLostSessions(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
-	p.filled("tank/data", 8*mib, "one")
+func lostSessions(t *testing.T, p pairOfSystems) {
+	p.filled("tank/lost", 6*mib, "one")
 	p.hang(5 * mib)
-	d := p.task("push", tasks.Push, "tank/data", "backup/copy")
+	d := p.task("lost", tasks.Push, "tank/lost", "backup/lost")
 	d.LoggingLevel = ptr("DEBUG")
 	e := p.make(d)
 	job := p.run(e.ID)
-	p.moved(e.ID, 4*mib)
+	p.moved(e.ID, 9*mib/2)
 	p.switches(fakezfs.Switches{})
 	if p.server.KillSessions() == 0 {
 		t.Fatal("there was no session")
@@ -160,12 +184,12 @@ func TestLostSessions(t *testing.T) {
 	if !strings.Contains(log, "the connection failed, trying again") || !strings.Contains(log, "kind=resumed") {
 		t.Errorf("log:\n%s", log)
 	}
-	equal(t, p.here, "tank/data@one", p.there, "backup/copy@one")
+	equal(t, p.here, "tank/lost@one", p.there, "backup/lost@one")
 	p.shown.await(t, "a word about the failure", func(j jobs.Job) bool {
 		return j.ID == job.ID && strings.HasPrefix(j.Progress.Description, "The connection failed, trying again in 1s: ")
 	})
 	runs := p.runs(e.ID)
-	if len(runs) != 1 || runs[0].Bytes < 8*mib || runs[0].Snapshots != 1 || runs[0].Outcome != "FINISHED" {
+	if len(runs) != 1 || runs[0].Bytes < 6*mib || runs[0].Snapshots != 1 || runs[0].Outcome != "FINISHED" {
 		t.Errorf("history %+v", runs)
 	}
 	want := []string{"added PENDING", "changed state RUNNING", "changed state RUNNING progress", "changed state FINISHED"}
@@ -174,18 +198,16 @@ func TestLostSessions(t *testing.T) {
 	}
 }
 
-// TestLongOutage cuts the link in the middle of a stream for longer than a run looks after what it leaves on the other side.
+// longOutage cuts the link in the middle of a stream for longer than a run looks after what it leaves on the other side.
 // When the link is back, what it left there is ended, and the run goes on.
-func TestLongOutage(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
-	p.filled("tank/data", 8*mib, "one")
+func longOutage(t *testing.T, p pairOfSystems) {
+	p.filled("tank/outage", 6*mib, "one")
 	p.hang(5 * mib)
-	d := p.task("push", tasks.Push, "tank/data", "backup/copy")
+	d := p.task("outage", tasks.Push, "tank/outage", "backup/outage")
 	d.Retries = 10
 	e := p.make(d)
 	job := p.run(e.ID)
-	p.moved(e.ID, 4*mib)
+	p.moved(e.ID, 9*mib/2)
 	p.switches(fakezfs.Switches{})
 	p.link.cut()
 	p.shown.await(t, "three attempts", func(j jobs.Job) bool {
@@ -193,14 +215,11 @@ func TestLongOutage(t *testing.T) {
 	})
 	p.link.mend()
 	p.succeed(job)
-	equal(t, p.here, "tank/data@one", p.there, "backup/copy@one")
+	equal(t, p.here, "tank/outage@one", p.there, "backup/outage@one")
 }
 
-// TestRetries counts attempts without progress (decisions 12): after as many as the task wants the run fails.
-func TestRetries(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
-	p.filled("tank/data", mib, "one")
+// countsRetries counts attempts without progress (decisions 12): after as many as the task wants the run fails.
+func countsRetries(t *testing.T, p pairOfSystems) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -232,11 +251,8 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// TestRefusedIsNotRetried holds 5.7: authentication, host keys and other errors fail at once, whatever the retries.
-func TestRefusedIsNotRetried(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
-	p.filled("tank/data", mib, "one")
+// refusedIsNotRetried holds 5.7: authentication, host keys and other errors fail at once, whatever the retries.
+func refusedIsNotRetried(t *testing.T, p pairOfSystems) {
 	_, stranger := p.connected("stranger", keychain.Connection{
 		Host: "127.0.0.1", Port: int64(p.server.Port), User: p.server.User, HostKey: p.server.HostKeyLine("ed25519"), ConnectTimeout: 10,
 	})
