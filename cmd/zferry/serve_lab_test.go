@@ -35,6 +35,7 @@ func TestServeLab(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	w := &serveLab{t: t, labServe: labServe{l}}
+	w.check(l.Save(ctx, "bare"))
 	w.prepare(ctx, dir)
 	for _, test := range []struct {
 		name string
@@ -45,10 +46,15 @@ func TestServeLab(t *testing.T) {
 		{"host upgraded by SIGHUP", w.hostLeaves},
 		{"SIGTERM", w.drained},
 		{"job aborted", w.aborted},
+		{"package under systemd", w.packaged},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.t = t
-			if err := l.Load(ctx, "served"); err != nil {
+			state := "served"
+			if test.name == "package under systemd" {
+				state = "bare"
+			}
+			if err := l.Load(ctx, state); err != nil {
 				t.Fatal(err)
 			}
 			test.run(ctx)
@@ -264,4 +270,58 @@ func (w *serveLab) aborted(ctx context.Context) {
 	if left := w.left(ctx); left != "" {
 		w.t.Errorf("left behind:\n%s", left)
 	}
+}
+
+// packaged installs the package under systemd, which the lab's machines have but do not run: it gets namespaces of its own.
+func (w *serveLab) packaged(ctx context.Context) {
+	build := exec.CommandContext(ctx, "make", "--no-print-directory", "-C", "../..", "deb")
+	out, err := build.Output()
+	w.check(err)
+	lines := strings.Fields(string(out))
+	deb := filepath.Join("../..", lines[len(lines)-1])
+	w.check(w.lab.Machine("nas1").Copy(ctx, deb, "/root/zferry.deb", 0o644))
+	w.must(ctx, 1, `setsid unshare --fork --pid --mount --cgroup sh -c '
+mount --make-rprivate /
+mount -t proc proc /proc
+mount -t tmpfs -o mode=755 run /run
+mkdir -p /sys/fs/cgroup /run/lock
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=lab /lib/systemd/systemd --system --unit=basic.target
+' >/var/log/systemd.log 2>&1 </dev/null &
+cat > /root/in <<'END'
+#!/bin/sh
+exec nsenter -t "$(pgrep -o -x systemd)" --pid --mount --cgroup "$@"
+END
+chmod 755 /root/in
+for i in $(seq 600); do
+	/root/in systemctl is-active --quiet basic.target 2>/dev/null && exit 0
+	sleep 0.2
+done
+cat /var/log/systemd.log >&2
+exit 1`)
+	w.t.Log(w.must(ctx, 1, `set -e
+/root/in dpkg -i /root/zferry.deb
+for i in $(seq 300); do [ "$(/root/in zferry call core.ping 2>/dev/null)" = pong ] && break; sleep 0.2; done
+/root/in systemctl status --no-pager --lines 5 zferry.service
+[ "$(/root/in systemctl show -P KillMode zferry.service)" = process ]
+[ "$(stat -c %a /var/lib/zferry/admin-api-key)" = 600 ]
+/root/in zferry call system.none 2>/dev/null && exit 1
+/root/in zferry call replication.query | grep -qx '\[\]'`))
+	w.t.Log(w.must(ctx, 1, `set -e
+host=$(/root/in systemctl show -P MainPID zferry.service)
+plugin=$(pgrep -x zferry-plugin)
+/root/in systemctl reload zferry.service
+for i in $(seq 300); do
+	now=$(/root/in systemctl show -P MainPID zferry.service)
+	[ "$now" != "$host" ] && [ "$now" != 0 ] && [ "$(/root/in zferry call core.ping 2>/dev/null)" = pong ] && break
+	sleep 0.2
+done
+[ "$now" != "$host" ]
+/root/in zferry call replication.query | grep -qx '\[\]'
+[ "$(pgrep -x zferry-plugin)" = "$plugin" ]
+echo "the host was pid $host and is $now, the plugin stays $plugin"
+/root/in dpkg -r zferry
+! pgrep -x 'zferry|zferry-plugin'
+[ ! -e /usr/bin/zferry ] && [ -e /var/lib/zferry/plugin/zferry.db ]
+echo "removed; the state is kept"`))
 }
