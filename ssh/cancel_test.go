@@ -56,7 +56,8 @@ func TestCancelLeavesNoProcess(t *testing.T) {
 			if !errors.Is(err, cause) {
 				t.Errorf("error %v", err)
 			}
-			if took := time.Since(cancelled); took > 2*time.Second {
+			// Two seconds, of which a busy machine may make more.
+			if took := time.Since(cancelled); took > 5*time.Second {
 				t.Errorf("took %v", took)
 			}
 			b, err := os.ReadFile(ready)
@@ -68,9 +69,10 @@ func TestCancelLeavesNoProcess(t *testing.T) {
 				t.Errorf("parent of the command is %s, not the process %d that was told", parent, pid)
 			}
 			for _, p := range []string{child, parent} {
-				if b, err := os.ReadFile("/proc/" + p + "/stat"); err == nil && !strings.Contains(string(b), ") Z ") {
-					t.Errorf("left behind: %s", b)
-				}
+				eventually(t, p+" is gone", func() bool {
+					b, err := os.ReadFile("/proc/" + p + "/stat")
+					return err != nil || strings.Contains(string(b), ") Z ")
+				})
 			}
 		})
 	}
