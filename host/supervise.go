@@ -39,7 +39,7 @@ type SupervisorConfig struct {
 	StartTimeout  time.Duration // from the launch to the handshake; 60 s
 	DrainTimeout  time.Duration // for running jobs to end, when the plugin is to end; 10 s
 	EndTimeout    time.Duration // from SIGTERM to SIGKILL; 5 s
-	RetryEvery    time.Duration // between two tries to reach a plugin that cannot be reached; 10 s
+	RetryEvery    time.Duration // between two tries to reach a plugin that cannot be reached, at the most; 10 s
 	BackoffFirst  time.Duration // before the first restart, doubled for each one after; 1 s
 	BackoffMost   time.Duration // 60 s
 	HealthyAfter  time.Duration // of running, the next restart is a first one again; 1 min
@@ -170,7 +170,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		return fmt.Errorf("supervise a plugin: %v", err)
 	}
 	defer s.change(PluginStatus{State: PluginStopped})
-	failures := 0
+	failures, missed := 0, 0
 	s.change(PluginStatus{State: PluginStarting})
 	for {
 		instance, err := s.obtain(ctx)
@@ -189,8 +189,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		}
 		next := PluginStatus{State: PluginStarting}
 		if held, ok := errors.AsType[*boundary.HeldError](err); ok {
-			next = unreachable(held.PID, time.Now().Add(s.config.RetryEvery))
-		} else if err != nil {
+			// One whose host has died in the middle of its launch ends within moments.
+			missed++
+			next = unreachable(held.PID, time.Now().Add(min(s.config.backoff(missed), s.config.RetryEvery)))
+		} else if missed = 0; err != nil {
 			failures++
 			next = PluginStatus{State: PluginDown, Err: err, RetryAt: time.Now().Add(s.config.backoff(failures))}
 		}

@@ -156,11 +156,11 @@ func TestLogFiles(t *testing.T) {
 		t.Errorf("excerpt %q, %v", gone.LogsExcerpt, err)
 	}
 
-	// Keep is 2: the first job is forgotten, and its log with it.
+	// Keep is 2: the first job is forgotten, just after the last one has ended, and its log with it.
+	m.Close()
 	if _, err := m.Get(j.ID); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Get: %v", err)
 	}
-	m.Close()
 	if _, err := os.Stat(j.LogsPath); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("log of a forgotten job: %v", err)
 	}

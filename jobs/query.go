@@ -55,17 +55,23 @@ func (m *Manager) LastID() int64 {
 	return m.lastID
 }
 
-// Interrupted returns, of the newest jobs of each Key, those that were cut short by the end of the program: by a crash, Drain or
-// Close. It is what a program takes up again when it starts, in new jobs with the same Key.
+// Interrupted returns, of the jobs of each Key that ended last, those that were cut short by the end of the program: by a crash,
+// Drain or Close. It is what a program takes up again when it starts, in new jobs with the same Key. A job that was refused
+// while another with its Key ran does not hide that one: it ended before.
 func (m *Manager) Interrupted() []Job {
-	newest := map[string]Job{}
+	last := map[string]Job{}
 	for _, j := range m.List() {
-		if j.Key != "" {
-			newest[j.Key] = j
+		if before, ok := last[j.Key]; j.Key != "" && (!ok || endedLater(j, before)) {
+			last[j.Key] = j
 		}
 	}
-	maps.DeleteFunc(newest, func(_ string, j Job) bool { return !j.Interrupted })
-	return slices.SortedFunc(maps.Values(newest), func(a, b Job) int { return cmp.Compare(a.ID, b.ID) })
+	maps.DeleteFunc(last, func(_ string, j Job) bool { return !j.Interrupted })
+	return slices.SortedFunc(maps.Values(last), func(a, b Job) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// endedLater tells whether j ended later than a job with a lower id, or has not ended.
+func endedLater(j, before Job) bool {
+	return !j.State.Final() || before.State.Final() && j.Rev > before.Rev // by the clock it might not be
 }
 
 // Abort stops a job with ErrAborted, and does not wait for it. A job that has ended is left as it is. For an id that names no

@@ -330,3 +330,30 @@ func TestManyJobs(t *testing.T) {
 		t.Errorf("%d jobs after %v", len(m.List()), took)
 	}
 }
+
+// TestInterruptedBehindRefused: a job that failed at once because another with its key ran does not hide that the other was
+// cut short.
+func TestInterruptedBehindRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemory()
+		m, _ := open(t, Config{Store: store})
+		cut := start(t, m, Spec{Key: "task", Run: block}).ID
+		start(t, m, Spec{Key: "task", Run: func(context.Context, *Handle) (any, error) { return nil, errors.New("runs already") }})
+		synctest.Wait()
+		if got := ids(m.Interrupted()); got != nil {
+			t.Errorf("interrupted while it runs: %v", got)
+		}
+		time.Sleep(time.Second)
+		store.crash(m)
+		m, _ = open(t, Config{Store: store})
+		if got := ids(m.Interrupted()); !slices.Equal(got, []int64{cut}) {
+			t.Errorf("interrupted %v, want %d", got, cut)
+		}
+		time.Sleep(time.Second)
+		start(t, m, Spec{Key: "task", Run: quick})
+		synctest.Wait()
+		if got := ids(m.Interrupted()); got != nil {
+			t.Errorf("interrupted after a new run: %v", got)
+		}
+	})
+}

@@ -89,8 +89,9 @@ func maskIn(v any) any {
 	case map[string]any:
 		for name, value := range v {
 			switch value.(type) {
-			case string, []any, map[string]any: // numbers of key pairs are no secrets
-				if secret(name) {
+			case string, []any, map[string]any, json.Number:
+				_, number := value.(json.Number)
+				if secret(name) && !(number && name == "private_key") { // the number of a key pair is no secret
 					v[name] = masked
 					continue
 				}

@@ -54,8 +54,12 @@ func newCommand(version string, started *bool) *cobra.Command {
 		Long: `zferry-plugin gives a middleware ZFS replication. A host launches it with go-plugin ('zferry serve' does), or a
 supervisor starts 'zferry-plugin attach' beside a host. docs/host-protocol.md says how to host it.`,
 		Version: version, Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRun: func(*cobra.Command, []string) { *started = true },
-		RunE:             func(cmd *cobra.Command, _ []string) error { return o.launched(cmd.Context()) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			err := cmd.ValidateRequiredFlags() // cobra would do it only after this
+			*started = err == nil
+			return err
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.launched(cmd.Context()) },
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&o.dir, "data-dir", "", "`folder` of its state (required)")
@@ -132,17 +136,23 @@ func (o *options) launched(ctx context.Context) (err error) {
 
 // attached is the plugin beside a host that it reaches through the WebSocket alone.
 func (o *options) attached(ctx context.Context) (err error) {
+	if err := checkURL(o.url); err != nil {
+		return usageError{err}
+	}
+	ca := []byte(nil)
+	if o.ca != "" {
+		if ca, err = os.ReadFile(o.ca); err != nil {
+			return fmt.Errorf("the host's certificates: %w", err)
+		}
+		if _, err := certificates(string(ca)); err != nil {
+			return err
+		}
+	}
 	process, err := OpenProcess(o.dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, process.Close()) }()
-	ca := []byte(nil)
-	if o.ca != "" {
-		if ca, err = os.ReadFile(o.ca); err != nil {
-			return fmt.Errorf("certificates of the host: %w", err)
-		}
-	}
 	p, err := Open(ctx, Config{
 		Dir: o.dir, ZFS: o.zfs, Version: o.version, Level: process.Level(),
 		Log: slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: process.Level()}),

@@ -2,14 +2,10 @@ package plugin
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"sync"
 	"time"
 
@@ -20,9 +16,22 @@ import (
 const (
 	firstRedial = 100 * time.Millisecond
 	lastRedial  = 5 * time.Second
-	dialTime    = 20 * time.Second // to connect and register
-	silence     = 20 * time.Second // after which the host is pinged
 )
+
+// linkTimes are how long a link waits.
+type linkTimes struct {
+	dial    time.Duration // to connect and register
+	silence time.Duration // after which the host is pinged
+	write   time.Duration // for a host that does not read
+	refused time.Duration // before it asks again a host that has refused it
+}
+
+func usualTimes() linkTimes {
+	return linkTimes{dial: 20 * time.Second, silence: 20 * time.Second, write: 20 * time.Second, refused: time.Minute}
+}
+
+// errForgotten is a host that does not take the reconnect secret any more.
+var errForgotten = errors.New("the reconnect secret is refused")
 
 // errNowhere is a link that does not know where its host is.
 var errNowhere = errors.New("no host is known")
@@ -38,8 +47,10 @@ type link struct {
 	registered   func(ctx context.Context, first, step int64) error // before anything is sent
 	outbox       *outbox
 	log          *slog.Logger
+	times        linkTimes
 
 	secret string        // of the last registration; used by run alone
+	said   string        // the trouble that was logged last; likewise
 	wake   chan struct{} // holds a value when settings have changed
 
 	mu    sync.Mutex // guards the field below
@@ -71,15 +82,17 @@ func (l *link) run(ctx context.Context) {
 		switch {
 		case served:
 			l.log.Warn("the connection to the host was lost", "err", err)
-			wait = firstRedial
+			wait, l.said = firstRedial, ""
 		case errors.Is(err, errNowhere):
 			wait = lastRedial
+		case errors.Is(err, errForgotten):
+			l.log.Info("the host was restarted or has forgotten this plugin, which will show it a token", "err", err)
 		case errors.As(err, &refused) && refused.Errno != rpc.EACCES:
 			// It will not be another answer before something changes there.
-			l.log.Error("the host refuses this plugin", "err", err)
-			wait = time.Minute
+			l.log.Error("the host refuses this plugin", "err", err, "again_in", l.times.refused)
+			wait = l.times.refused
 		default:
-			l.log.Debug("the host cannot be reached", "err", err)
+			l.unreachable(ctx, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -90,6 +103,15 @@ func (l *link) run(ctx context.Context) {
 			wait = min(2*wait, lastRedial)
 		}
 	}
+}
+
+// unreachable logs why there is no connection, for all to see only when it is something new: it is tried every few seconds.
+func (l *link) unreachable(ctx context.Context, err error) {
+	level := slog.LevelDebug
+	if text := err.Error(); text != l.said {
+		level, l.said = slog.LevelWarn, text
+	}
+	l.log.Log(ctx, level, "the host cannot be reached", "err", err)
 }
 
 // changed says that settings gives something new: it is tried at once.
@@ -138,13 +160,34 @@ func (l *link) once(ctx context.Context) (served bool, err error) {
 			cancel(errors.New("another host is to be used"))
 		}
 	})
-	err = l.outbox.serve(ctx, conn)
+	err = l.outbox.serve(ctx, fitting{conn, l.log})
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
 	cancel(err)
 	wg.Wait()
 	return true, err
+}
+
+// fitting leaves out, with a line in the log, what no frame can carry: it must not cost the connection, each time anew.
+type fitting struct {
+	conn *rpc.Conn
+	log  *slog.Logger
+}
+
+const maxNotification = 16<<20 - 1000 // the frame, without what is around the parameters
+
+// Notify implements notifier.
+func (f fitting) Notify(ctx context.Context, method string, params any) error {
+	data, err := json.Marshal(params)
+	if err == nil && len(data) > maxNotification {
+		err = fmt.Errorf("it has %d bytes, more than a frame may have", len(data))
+	}
+	if err != nil {
+		f.log.Error("the host is not told", "method", method, "err", err)
+		return nil
+	}
+	return f.conn.Notify(ctx, method, json.RawMessage(data))
 }
 
 // dial connects and registers.
@@ -157,11 +200,11 @@ func (l *link) dial(ctx context.Context) (*rpc.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	ctx, cancel := context.WithTimeout(ctx, l.times.dial)
 	defer cancel()
 	ready := make(chan struct{})
 	conn, err := rpc.Dial(ctx, pluginURL(s.URL), options, rpc.Options{
-		Handler: l.gated(ready), PingAfter: silence, Streams: true, OddStreams: true, Log: l.log,
+		Handler: l.gated(ready), PingAfter: l.times.silence, WriteTimeout: l.times.write, Streams: true, OddStreams: true, Log: l.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the host: %w", err)
@@ -203,55 +246,14 @@ func (l *link) register(ctx context.Context, conn *rpc.Conn, token string) (w we
 	}
 	params[proof] = token
 	err = conn.Call(ctx, "plugin.register", params, &w)
-	if refused, ok := errors.AsType[*rpc.CallError](err); ok && refused.Errno == rpc.EACCES {
+	if refused, ok := errors.AsType[*rpc.CallError](err); ok && refused.Errno == rpc.EACCES && l.secret != "" {
 		l.secret = ""
+		err = fmt.Errorf("%w: %w", errForgotten, err)
 	}
 	if err != nil {
 		return w, fmt.Errorf("register with the host: %w", err)
 	}
 	return w, nil
-}
-
-// pluginURL is the address with the path that the protocol lays down for a Unix socket.
-func pluginURL(address string) string {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "unix" || u.Query().Has("path") {
-		return address
-	}
-	u.RawQuery = url.Values{"path": {"/plugin/v1"}}.Encode()
-	return u.String()
-}
-
-// checkURL tells why an address cannot be a host's.
-func checkURL(address string) error {
-	u, err := url.Parse(address)
-	if err != nil {
-		return fmt.Errorf("the host's URL: %w", errors.Unwrap(err))
-	}
-	switch u.Scheme {
-	case "unix", "wss":
-		return nil
-	case "ws":
-		if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
-			return nil
-		}
-		return errors.New("the host's URL: ws is taken for loopback addresses only, because nothing would protect what goes over the network: use wss")
-	}
-	return fmt.Errorf("the host's URL: %q is none of unix, wss and ws", u.Scheme)
-}
-
-func dialOptions(s boundary.Settings) (rpc.DialOptions, error) {
-	if err := checkURL(s.URL); err != nil {
-		return rpc.DialOptions{}, err
-	}
-	if s.CAPEM == "" {
-		return rpc.DialOptions{}, nil
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM([]byte(s.CAPEM)) {
-		return rpc.DialOptions{}, errors.New("the host's certificates: none can be read")
-	}
-	return rpc.DialOptions{TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}, nil
 }
 
 // registrationOf lists what the plugin offers.

@@ -26,6 +26,9 @@ const (
 	orphanCheck = time.Second
 
 	exitAfterDrain = 200 * time.Millisecond
+
+	// maxStep is the distance of job ids that a host may ask for: numbers stay exact in JavaScript for a billion jobs.
+	maxStep = 1 << 20
 )
 
 // Config is how a Plugin works.
@@ -136,7 +139,7 @@ func (p *Plugin) newLink(cfg Config) *link {
 	}
 	return &link{
 		settings: settings, handler: p.handle, registration: p.registration, registered: p.registered,
-		outbox: p.outbox, log: p.log, wake: make(chan struct{}, 1), alone: time.Now(),
+		outbox: p.outbox, log: p.log, times: usualTimes(), wake: make(chan struct{}, 1), alone: time.Now(),
 	}
 }
 
@@ -164,6 +167,9 @@ func (p *Plugin) registration() map[string]any {
 
 // registered is told the ids of jobs. With the first host comes the time to take up what was interrupted.
 func (p *Plugin) registered(ctx context.Context, first, step int64) error {
+	if first > maxStep || step > maxStep {
+		return fmt.Errorf("register with the host: job ids from %d by %d are too far apart", first, step)
+	}
 	if err := p.jobs.SetSeries(first, step); err != nil {
 		return fmt.Errorf("register with the host: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
+	"golang.org/x/sys/unix"
 
 	"github.com/zferry/zferry/plugin/boundary"
 )
@@ -29,15 +30,24 @@ func ExitCode(err error) int {
 	if _, ok := errors.AsType[*boundary.HeldError](err); ok {
 		return 3
 	}
-	if errors.Is(err, ErrNotLaunched) {
+	if _, ok := errors.AsType[usageError](err); ok || errors.Is(err, ErrNotLaunched) {
 		return 2
 	}
 	return 1
 }
 
+// usageError is a wrong command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
 // configureTime is how long a launched plugin waits for its first Configure. A host that dies before it has made a note
-// of the plugin will never find it again, and the plugin holds the data folder.
-const configureTime = time.Minute
+// of the plugin will never find it again, and the plugin holds the data folder. Most often that is seen sooner: by the pipe
+// that nobody reads any more.
+const (
+	configureTime = time.Minute
+	readerLook    = 100 * time.Millisecond
+)
 
 // Process is this process as the one that works in a data folder.
 type Process struct {
@@ -73,6 +83,38 @@ func OpenProcess(dir string) (*Process, error) {
 // Close lets another process hold the folder.
 func (p *Process) Close() error { return p.lock.Close() }
 
+// errHostGone means that the host has died between the launch and the first Configure.
+var errHostGone = errors.New("the host that has launched this plugin is gone, and has not configured it")
+
+// watchReader cancels when nobody reads the pipe any more into which go-plugin wrote the handshake, unless the plugin is configured
+// before. It says nothing of a standard output that is no pipe.
+func (p *Process) watchReader(ctx context.Context, cancel context.CancelCauseFunc, configured <-chan struct{}) {
+	tick := time.NewTicker(readerLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-configured:
+			return
+		case <-tick.C:
+		}
+		if p.unread() {
+			cancel(errHostGone)
+			return
+		}
+	}
+}
+
+// unread tells whether standard output is a pipe without a reader.
+func (p *Process) unread() bool {
+	p.output.Lock()
+	defer p.output.Unlock()
+	fds := []unix.PollFd{{Fd: int32(p.stdout.Fd())}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0
+}
+
 // Level is the level from which on LogHandler writes. Configure sets it; at first it is INFO.
 func (p *Process) Level() *slog.LevelVar { return &p.level }
 
@@ -94,10 +136,16 @@ func (p *Process) Serve(ctx context.Context, l boundary.Lifecycle) error {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	var watch sync.WaitGroup
+	defer func() {
+		cancel(nil)
+		watch.Wait()
+	}()
 	unconfigured := fmt.Errorf("no host has configured this plugin within %v", p.configureTime)
 	waiting := time.AfterFunc(p.configureTime, func() { cancel(unconfigured) })
 	defer waiting.Stop()
+	configured := make(chan struct{})
+	watch.Go(func() { p.watchReader(ctx, cancel, configured) })
 
 	var grpcServer stopper
 	defer context.AfterFunc(ctx, grpcServer.stop)()
@@ -105,13 +153,16 @@ func (p *Process) Serve(ctx context.Context, l boundary.Lifecycle) error {
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig: handshake,
 		TLSProvider:     func() (*tls.Config, error) { return config, nil },
-		Plugins:         boundary.Plugins(&launched{Lifecycle: l, process: p, configured: func() { waiting.Stop() }}),
-		GRPCServer:      grpcServer.make,
-		Logger:          hclog.New(&hclog.LoggerOptions{Output: p.stderr, JSONFormat: true, Level: hclog.Warn}),
+		Plugins: boundary.Plugins(&launched{Lifecycle: l, process: p, configured: sync.OnceFunc(func() {
+			waiting.Stop()
+			close(configured)
+		})}),
+		GRPCServer: grpcServer.make,
+		Logger:     hclog.New(&hclog.LoggerOptions{Output: p.stderr, JSONFormat: true, Level: hclog.Warn}),
 	})
-	switch {
-	case errors.Is(context.Cause(ctx), unconfigured):
-		return unconfigured
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, unconfigured), errors.Is(cause, errHostGone):
+		return cause
 	case !grpcServer.made():
 		return errors.New("serve go-plugin: the line before says why")
 	}

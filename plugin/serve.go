@@ -94,6 +94,8 @@ func (p *Plugin) serveHealth(ctx context.Context, _ *rpc.Conn, _ json.RawMessage
 	return healthResult(h), err
 }
 
+const maxDrain = 24 * time.Hour
+
 type drainParams struct {
 	Seconds float64 `json:"seconds"`
 	Exit    bool    `json:"exit"`
@@ -104,7 +106,8 @@ func (p *Plugin) serveDrain(ctx context.Context, _ *rpc.Conn, params json.RawMes
 	if err != nil {
 		return nil, err
 	}
-	interrupted, err := p.Drain(ctx, time.Duration(in.Seconds*float64(time.Second)))
+	seconds := min(max(in.Seconds, 0), maxDrain.Seconds()) // a duration could not hold more
+	interrupted, err := p.Drain(ctx, time.Duration(seconds*float64(time.Second)))
 	if in.Exit {
 		// After the answer has had time to go out.
 		time.AfterFunc(exitAfterDrain, p.exit)
