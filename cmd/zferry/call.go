@@ -83,6 +83,7 @@ func call(cmd *cobra.Command, o *apiOptions, wait bool, method string, params []
 	}
 	var id int64
 	if wait && json.Unmarshal(result, &id) == nil {
+		w.given = true
 		job, err := w.follow(cmd.Context(), client, id, newJobReport(cmd.ErrOrStderr(), cmd.ErrOrStderr(), false))
 		if err != nil {
 			return explain(err)

@@ -68,7 +68,11 @@ func newRootCommand(started *bool) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
-		PersistentPreRun: func(*cobra.Command, []string) { *started = true },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			err := cmd.ValidateRequiredFlags() // cobra would do it only after this
+			*started = err == nil
+			return err
+		},
 	}
 	root.AddCommand(newServeCommand(), newCallCommand(), newWatchCommand(), newJobsCommand(), newReplicateCommand(), newDemoCommand(), newLabCommand())
 	return root

@@ -21,9 +21,9 @@ import (
 
 // TestMain lets this test binary play every command of the scripts.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(cleaning{m}, map[string]func(){
 		"zferry":        main,
-		"zferry-plugin": func() { os.Exit(plugin.Main("test", os.Args[1:])) },
+		"zferry-plugin": func() { os.Exit(plugin.Main(version, os.Args[1:])) },
 		"zfs":           fakezfs.Command,
 		"zpool":         fakezfs.Command,
 	})

@@ -66,6 +66,7 @@ func watch(cmd *cobra.Command, o *apiOptions, id int64, asJSON bool) error {
 type watcher struct {
 	events chan apiJob   // the newest ones
 	again  chan struct{} // holds a value when events may have been missed
+	given  bool          // the host itself has given the number of the job
 }
 
 func newWatcher() *watcher {
@@ -92,10 +93,21 @@ func (w *watcher) reconnected() {
 	}
 }
 
+// A host that has just been started knows the jobs of a plugin only once that has come back.
+const (
+	askAgain   = 200 * time.Millisecond
+	strangeJob = 3 * time.Second // for one that was never seen
+	lostJob    = time.Minute     // for one that was
+)
+
 // follow shows a job until it has ended, also over restarts of the host.
 func (w *watcher) follow(ctx context.Context, client *rpc.Client, id int64, show jobReporter) (apiJob, error) {
 	defer show.stop()
 	w.reconnected() // ask once
+	patience, missing := strangeJob, time.Time{}
+	if w.given {
+		patience = lostJob
+	}
 	for {
 		var job apiJob
 		select {
@@ -107,14 +119,22 @@ func (w *watcher) follow(ctx context.Context, client *rpc.Client, id int64, show
 			if err := client.Call(ctx, "core.get_jobs", []any{[]any{[]any{"id", "=", id}}}, &found); err != nil {
 				return job, err
 			}
-			if len(found) == 0 {
+			if len(found) > 0 {
+				job = found[0]
+				break
+			}
+			if missing.IsZero() {
+				missing = time.Now()
+			}
+			if time.Since(missing) > patience {
 				return job, errNoSuchJob
 			}
-			job = found[0]
+			time.AfterFunc(askAgain, w.reconnected)
 		}
 		if job.ID != id {
 			continue
 		}
+		patience, missing = lostJob, time.Time{}
 		show.job(&job)
 		if job.final() {
 			return job, nil
