@@ -77,6 +77,8 @@ test: ## everything: lint, tests with the race detector, then the lab's machines
 	@$(MAKE) --no-print-directory lint
 	@$(call heading,tests with the race detector)
 	@go test -race -shuffle=on -timeout 20m ./...
+	@$(call heading,200 kills of host and plugin)
+	@go test -count=1 -run '^TestKill' ./cmd/zferry
 	@$(call heading,lab: two machines with OpenZFS)
 	@go test -tags lab -p 1 -count=1 -v -run Lab -timeout $(LAB_TIMEOUT) ./testing/lab ./cmd/zferry
 	@$(call heading,done)
