@@ -36,7 +36,10 @@ func (p *Process) takeOutput() error {
 			return os.NewSyscallError("dup3", err)
 		}
 	}
-	os.Stdout, os.Stderr = p.stdout, p.stderr
+	// Only at the first Configure, before anything else works: later ones find them in use.
+	if os.Stdout != p.stdout || os.Stderr != p.stderr {
+		os.Stdout, os.Stderr = p.stdout, p.stderr
+	}
 	return nil
 }
 
