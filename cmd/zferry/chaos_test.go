@@ -208,6 +208,7 @@ func TestKillProcesses(t *testing.T) {
 	cancel()
 	others.Wait()
 	s.rate(0)
+	s.killPlugin() // or what it sends now would go on at the old rate
 	s.signal(syscall.SIGKILL)
 	s.start()
 	c.finish()

@@ -244,13 +244,13 @@ func (c *customer) settle() []customerJob {
 		}
 		open := slices.DeleteFunc(slices.Clone(all), func(j customerJob) bool { return j.final() })
 		c.mu.Lock()
-		complete := len(all) >= len(c.seen)
+		seen := len(c.seen)
 		c.mu.Unlock()
-		if len(open) == 0 && complete {
+		if len(open) == 0 && len(all) >= seen {
 			return all
 		}
-		if wait(ctx, 20*time.Millisecond); ctx.Err() != nil {
-			c.t.Errorf("jobs do not end, or are missing: %+v", open)
+		if wait(ctx, 20*time.Millisecond); ctx.Err() != nil || c.t.Failed() {
+			c.t.Errorf("%d jobs are in the table, %d were seen, these have not ended: %+v", len(all), seen, open)
 			return all
 		}
 	}
