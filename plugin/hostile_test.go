@@ -306,6 +306,7 @@ func TestHostileHost(t *testing.T) {
 		want   string // in the log
 	}{
 		{"closes at once", func(*badConn) {}, "level=WARN msg=\"the host cannot be reached\" err=\"register with the host"},
+		{"closes instead of an answer", func(c *badConn) { c.next() }, "level=WARN msg=\"the host cannot be reached\" err=\"register with the host: [ECONNRESET] outcome unknown"},
 		{"never answers", (*badConn).linger, "context deadline exceeded"},
 		{"text that is no JSON", func(c *badConn) { c.write("}{"); c.linger() }, "register with the host"},
 		{"binary garbage", func(c *badConn) {

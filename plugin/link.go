@@ -78,7 +78,6 @@ func (l *link) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		var refused *rpc.CallError
 		switch {
 		case served:
 			l.log.Warn("the connection to the host was lost", "err", err)
@@ -87,8 +86,7 @@ func (l *link) run(ctx context.Context) {
 			wait = lastRedial
 		case errors.Is(err, errForgotten):
 			l.log.Info("the host was restarted or has forgotten this plugin, which will show it a token", "err", err)
-		case errors.As(err, &refused) && refused.Errno != rpc.EACCES:
-			// It will not be another answer before something changes there.
+		case refused(err):
 			l.log.Error("the host refuses this plugin", "err", err, "again_in", l.times.refused)
 			wait = l.times.refused
 		default:
@@ -103,6 +101,13 @@ func (l *link) run(ctx context.Context) {
 			wait = min(2*wait, lastRedial)
 		}
 	}
+}
+
+// refused tells whether err is the host's answer to a registration, and one that stays the same until something changes there.
+// A connection that is lost under a call gives a *rpc.CallError too, and is no answer.
+func refused(err error) bool {
+	answer, ok := errors.AsType[*rpc.CallError](err)
+	return ok && answer.Errno != rpc.EACCES && !errors.Is(err, rpc.ErrOutcomeUnknown)
 }
 
 // unreachable logs why there is no connection, for all to see only when it is something new: it is tried every few seconds.
@@ -246,7 +251,7 @@ func (l *link) register(ctx context.Context, conn *rpc.Conn, token string) (w we
 	}
 	params[proof] = token
 	err = conn.Call(ctx, "plugin.register", params, &w)
-	if refused, ok := errors.AsType[*rpc.CallError](err); ok && refused.Errno == rpc.EACCES && l.secret != "" {
+	if answer, ok := errors.AsType[*rpc.CallError](err); ok && answer.Errno == rpc.EACCES && l.secret != "" {
 		l.secret = ""
 		err = fmt.Errorf("%w: %w", errForgotten, err)
 	}
