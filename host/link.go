@@ -39,12 +39,14 @@ type link struct {
 	open  atomic.Bool // the plugin has its answer, and calls may be sent to it
 
 	fetched atomic.Bool // its table of jobs is known
+	replied atomic.Bool // the plugin has sent something after its registration: it has the answer
 
 	// Set by the registration, before the stage is linkRegistered.
 	plugin  *plugin
 	number  int // of the plugin's connections
 	pid     int
 	started string
+	token   digest // that it was registered with; zero if with a secret
 }
 
 // PluginHandler takes the connections of plugins. The host serves it on its Unix socket; it may be mounted elsewhere too, on
@@ -73,6 +75,10 @@ func (l *link) run(_ context.Context, conn *rpc.Conn) {
 	})
 	defer timer.Stop()
 	<-conn.Done()
+	if !l.replied.Load() && l.token != (digest{}) {
+		// The answer may be lost, and a plugin that this host has launched knows no other token.
+		l.host.tokens.giveBack(l.token)
+	}
 	if l.stage.Load() == linkRegistered && l.plugin.detach(l) {
 		l.log.Warn("lost the connection of a plugin", "plugin", l.plugin.name, "err", conn.Err())
 	}
@@ -81,7 +87,7 @@ func (l *link) run(_ context.Context, conn *rpc.Conn) {
 // handle answers requests, of which there is one: plugin.register, the first frame of the connection.
 func (l *link) handle(ctx context.Context, conn *rpc.Conn, r rpc.Request) (any, error) {
 	if l.stage.Load() == linkRegistered {
-		l.plugin.heard(l)
+		l.heard()
 		return nil, rpc.ErrMethodNotFound
 	}
 	if r.Method != "plugin.register" || r.ID == nil || !l.stage.CompareAndSwap(linkNew, linkRegistering) {
@@ -113,6 +119,12 @@ func (l *link) register(ctx context.Context, conn *rpc.Conn, params json.RawMess
 	return answer, nil
 }
 
+// heard notes that the plugin has sent something after its registration.
+func (l *link) heard() {
+	l.replied.Store(true)
+	l.plugin.heard(l)
+}
+
 // begin lets calls through, when the plugin has its answer, and fetches its table of jobs.
 func (l *link) begin(ctx context.Context) {
 	if !l.open.CompareAndSwap(false, true) {
@@ -137,7 +149,7 @@ func (l *link) fetchAll(ctx context.Context) error {
 	if err := l.conn.Call(ctx, "plugin.jobs.list", struct{}{}, &answer); err != nil {
 		return err
 	}
-	l.plugin.heard(l)
+	l.heard()
 	entries, err := readEntries(answer.Jobs)
 	err = errors.Join(err, l.plugin.jobs.merge(entries, l.number))
 	l.fetched.Store(true)
@@ -175,7 +187,7 @@ func (l *link) notified(ctx context.Context, conn *rpc.Conn, r rpc.Request) {
 		conn.Hangup(closePolicy, "not registered")
 		return
 	}
-	l.plugin.heard(l)
+	l.heard()
 	l.begin(ctx)
 	if l.plugin.current() != l {
 		return // another connection has taken its place, and has the newer state

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -185,16 +186,7 @@ func TestReconnect(t *testing.T) {
 	c.must("replication.query", nil)
 
 	// A connection that was lost before the reply came is what the plugin knows nothing of.
-	deaf, err := rpc.Dial(t.Context(), h.pluginURL(), rpc.DialOptions{}, rpc.Options{
-		Handler: func(ctx context.Context, _ *rpc.Conn, _ rpc.Request) (any, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer deaf.Close(0, "")
+	deaf := h.deaf()
 	var unseen registered
 	if err := deaf.Call(t.Context(), "plugin.register", with(usual(), "secret", second), &unseen); err != nil {
 		t.Fatal(err)
@@ -225,6 +217,42 @@ func TestReconnect(t *testing.T) {
 	h.stop(nil)
 	h = serveIn(t, dir)
 	h.refused(with(usual(), "secret", next.answer.Secret), 13, wrongSecret)
+}
+
+// deaf connects a plugin that says nothing after its registration, as one that has never got the reply.
+func (h *testHost) deaf() *rpc.Conn {
+	h.t.Helper()
+	deaf, err := rpc.Dial(h.t.Context(), h.pluginURL(), rpc.DialOptions{}, rpc.Options{
+		Handler: func(ctx context.Context, _ *rpc.Conn, _ rpc.Request) (any, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { deaf.Close(0, "") })
+	return deaf
+}
+
+// TestFirstReplyLost has the reply to the first registration get lost: the only token that the plugin has is good once more, until
+// a registration with it has been of use.
+func TestFirstReplyLost(t *testing.T) {
+	noLeaks(t)
+	h := serve(t)
+	registration := with(usual(), "token", h.NewToken())
+	deaf := h.deaf()
+	if err := deaf.Call(t.Context(), "plugin.register", registration, nil); err != nil {
+		t.Fatal(err)
+	}
+	h.refused(registration, 13, wrongSecret)
+	deaf.Close(0, "")
+	eventually(t, "the token is good once more", func() bool { return h.tokens.valid(fmt.Sprint(registration["token"])) })
+	p := newPlayed(t)
+	p.join(h, registration)
+	p.Close(0, "")
+	eventually(t, "the connection is known to be lost", func() bool { return h.plugins.named("zferry").current() == nil })
+	h.refused(registration, 13, wrongSecret)
 }
 
 // TestAway is what clients are told while a plugin is away.

@@ -191,6 +191,7 @@ func (ps *plugins) register(ctx context.Context, l *link, r registration, tokens
 		} else if !ok {
 			return registered{}, rpc.Errorf(rpc.EACCES, "the token or secret is wrong or was used before")
 		}
+		l.token = digestOf(string(r.Token))
 	}
 	secret := ps.admit(l, r, series)
 	return registered{

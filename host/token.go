@@ -29,7 +29,12 @@ func (t *tokens) issue() string {
 
 func (t *tokens) issueLocked() string {
 	token := newSecret()
-	t.unused = append(t.unused, digestOf(token))
+	t.addLocked(digestOf(token))
+	return token
+}
+
+func (t *tokens) addLocked(d digest) {
+	t.unused = append(t.unused, d)
 	if len(t.unused) > maxTokens {
 		// The file's is good until it is used.
 		oldest := 0
@@ -38,7 +43,13 @@ func (t *tokens) issueLocked() string {
 		}
 		t.unused = slices.Delete(t.unused, oldest, oldest+1)
 	}
-	return token
+}
+
+// giveBack makes a token good again that was used for nothing.
+func (t *tokens) giveBack(d digest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.addLocked(d)
 }
 
 // valid tells whether nobody has used the token.
