@@ -65,30 +65,37 @@ func TestHangup(t *testing.T) {
 	s.Close(0, "")
 }
 
-// TestSilence: a silent end is pinged, and given up when it stays silent.
+// TestSilence: a silent end is pinged, and kept when it answers.
 func TestSilence(t *testing.T) {
-	for _, answers := range []bool{true, false} {
-		url, conns := serve(t, rpc.Options{PingAfter: 50 * time.Millisecond})
+	url, conns := serve(t, rpc.Options{PingAfter: 200 * time.Millisecond})
+	p := dialRaw(t, url)
+	pings := 0
+	pong := p.PingHandler()
+	p.SetPingHandler(func(data string) error {
+		if pings++; pings == 4 {
+			p.send(`{"jsonrpc":"2.0","method":"x","id":1}`) // has the answer end the test
+		}
+		return pong(data)
+	})
+	c := <-conns
+	p.next()
+	if pings < 4 || c.Err() != nil {
+		t.Errorf("%d pings, %v", pings, c.Err())
+	}
+}
+
+// TestSilenceForGood: an end that stays silent is given up after a ping, also where clocks go in steps longer than it may be
+// silent, as after a pause of the machine.
+func TestSilenceForGood(t *testing.T) {
+	for _, after := range []time.Duration{100 * time.Millisecond, 100 * time.Microsecond, 100 * time.Microsecond, 100 * time.Microsecond} {
+		url, conns := serve(t, rpc.Options{PingAfter: after})
 		p := dialRaw(t, url)
 		pings := 0
-		pong := p.PingHandler()
-		p.SetPingHandler(func(data string) error {
-			if pings++; !answers {
-				return nil
-			}
-			if pings == 4 {
-				p.send(`{"jsonrpc":"2.0","method":"x","id":1}`) // has the answer end the test
-			}
-			return pong(data)
+		p.SetPingHandler(func(string) error {
+			pings++
+			return nil
 		})
 		c := <-conns
-		if answers {
-			p.next()
-			if pings < 4 || c.Err() != nil {
-				t.Errorf("%d pings, %v", pings, c.Err())
-			}
-			continue
-		}
 		if code, reason := p.closed(); code != 1001 || reason != "nothing heard" || pings != 1 {
 			t.Errorf("closed with %d %q after %d pings", code, reason, pings)
 		}

@@ -190,10 +190,12 @@ func (c *Conn) write() {
 	_ = c.ws.WriteControl(websocket.CloseMessage, goodbye, time.Time{}) // the other end may be gone
 }
 
-// watch pings a silent end, and gives it up when it stays silent.
+// watch pings a silent end, and gives it up when it stays silent. Only a ping that had its time tells that: after a pause of this
+// machine any end seems to have been silent for long.
 func (c *Conn) watch() {
 	timer := time.NewTimer(c.o.PingAfter)
 	defer timer.Stop()
+	var asked time.Time // when a ping was sent that nothing has come after; zero if none was
 	for {
 		select {
 		case <-timer.C:
@@ -202,14 +204,16 @@ func (c *Conn) watch() {
 		}
 		silence := c.link.silence()
 		switch {
-		case silence >= 2*c.o.PingAfter:
+		case !asked.IsZero() && silence >= time.Since(asked):
 			c.fail(fmt.Errorf("connection lost: nothing heard for %v", silence.Round(time.Millisecond)),
 				websocket.CloseGoingAway, "nothing heard")
 			return
 		case silence >= c.o.PingAfter:
+			asked = time.Now()
 			c.writer.control(websocket.PingMessage, nil)
-			timer.Reset(2*c.o.PingAfter - silence)
+			timer.Reset(c.o.PingAfter)
 		default:
+			asked = time.Time{}
 			timer.Reset(c.o.PingAfter - silence)
 		}
 	}

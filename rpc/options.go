@@ -38,7 +38,7 @@ type Options struct {
 	// faulty request. Otherwise params may be an object too, and results and errors are answers to our calls.
 	ArrayParams bool
 
-	// PingAfter is the silence after which a ping is sent; after twice of it the connection is lost. 0 is never.
+	// PingAfter is the silence after which a ping is sent; when it lasts as long again the connection is lost. 0 is never.
 	PingAfter time.Duration
 	// WriteTimeout is how long the other end may refuse to read before the connection is lost; 0 is 20 seconds.
 	WriteTimeout time.Duration
