@@ -40,6 +40,8 @@ type link struct {
 
 	fetched atomic.Bool // its table of jobs is known
 	replied atomic.Bool // the plugin has sent something after its registration: it has the answer
+	gone    atomic.Bool // the connection is lost
+	undone  atomic.Bool // and so the registration does not count any more
 
 	// Set by the registration, before the stage is linkRegistered.
 	plugin  *plugin
@@ -75,12 +77,22 @@ func (l *link) run(_ context.Context, conn *rpc.Conn) {
 	})
 	defer timer.Stop()
 	<-conn.Done()
+	l.gone.Store(true)
+	l.undo()
+}
+
+// undo takes back a registration whose connection is lost. Either may come last: a connection can be lost under the
+// registration.
+func (l *link) undo() {
+	if !l.gone.Load() || l.stage.Load() != linkRegistered || !l.undone.CompareAndSwap(false, true) {
+		return
+	}
 	if !l.replied.Load() && l.token != (digest{}) {
 		// The answer may be lost, and a plugin that this host has launched knows no other token.
 		l.host.tokens.giveBack(l.token)
 	}
-	if l.stage.Load() == linkRegistered && l.plugin.detach(l) {
-		l.log.Warn("lost the connection of a plugin", "plugin", l.plugin.name, "err", conn.Err())
+	if l.plugin.detach(l) {
+		l.log.Warn("lost the connection of a plugin", "plugin", l.plugin.name, "err", l.conn.Err())
 	}
 }
 
@@ -116,6 +128,7 @@ func (l *link) register(ctx context.Context, conn *rpc.Conn, params json.RawMess
 	l.log.Info("registered a plugin", "version", r.Version, "pid", r.PID, "methods", len(r.Methods), "series", answer.Jobs.First)
 	conn.SetMaxFrame(rpc.FrameLimit{})
 	l.stage.Store(linkRegistered)
+	l.undo() // if it is lost already
 	return answer, nil
 }
 
