@@ -29,6 +29,7 @@ func TestRegistry(t *testing.T) {
 		"replication.query":                           read(tasksRead, tasksWrite),
 		"replication.get_instance":                    read(tasksRead, tasksWrite),
 		"replication.create":                          read(tasksWrite),
+		"replication.update":                          read(tasksWrite),
 		"replication.delete":                          read(tasksWrite),
 		"replication.run":                             {roles: []string{tasksWrite}, readRoles: []string{tasksRead}, job: true},
 		"replication.run_onetime":                     {roles: []string{tasksWrite}, job: true}, // own jobs only

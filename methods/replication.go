@@ -25,6 +25,7 @@ func Replication(r *rpc.Registry, t *tasks.Service, k *keychain.Service, m *jobs
 	rpc.Register(r, "replication.query", rpc.Meta{Description: "Replication tasks with their state.", Roles: read}, x.query)
 	rpc.Register(r, "replication.get_instance", rpc.Meta{Description: "One of them, by id.", Roles: read}, x.get)
 	rpc.Register(r, "replication.create", rpc.Meta{Description: "Keeps a new task.", Roles: write}, x.create)
+	rpc.Register(r, "replication.update", rpc.Meta{Description: "Changes fields of a task; those that are not given stay.", Roles: write}, x.update)
 	rpc.Register(r, "replication.delete", rpc.Meta{Description: "Removes a task and aborts its run. Touches no data.", Roles: write}, x.delete)
 	registerJob(r, m, "replication.run", rpc.Meta{
 		Description: "Runs a task. A run that was interrupted is resumed.", Roles: write, Abortable: true, Logs: true, ReadRoles: []string{replicationRead},
@@ -64,7 +65,7 @@ func (x *Replications) get(ctx context.Context, in idArgs) (any, error) {
 }
 
 func (x *Replications) create(ctx context.Context, in replicationCreateArgs) (any, error) {
-	d := in.definition()
+	d := in.Data.definition()
 	d.NoPull = !may(ctx, replicationWritePull)
 	e, err := x.tasks.Create(ctx, d)
 	if err != nil {

@@ -67,11 +67,14 @@ type onceFields struct {
 	Mount                     bool `json:"mount" default:"true"`
 }
 
+// replicationData is all that a user gives of a task.
+type replicationData struct {
+	taskFields
+	replicationFields
+}
+
 type replicationCreateArgs struct {
-	Data struct {
-		taskFields
-		replicationFields
-	} `json:"replication_create"`
+	Data replicationData `json:"replication_create"`
 }
 
 type replicationOnceArgs struct {
@@ -105,10 +108,10 @@ func (f *replicationFields) definition() tasks.Definition {
 	}
 }
 
-func (in *replicationCreateArgs) definition() tasks.Definition {
-	d := in.Data.definition()
-	d.Name, d.Auto, d.Schedule = in.Data.Name, in.Data.Auto, in.Data.Schedule
-	d.OnlyMatchingSchedule, d.Enabled = in.Data.OnlyMatchingSchedule, in.Data.Enabled
+func (t *replicationData) definition() tasks.Definition {
+	d := t.replicationFields.definition()
+	d.Name, d.Auto, d.Schedule = t.Name, t.Auto, t.Schedule
+	d.OnlyMatchingSchedule, d.Enabled = t.OnlyMatchingSchedule, t.Enabled
 	return d
 }
 

@@ -225,6 +225,9 @@ func TestReplicationCreateFaults(t *testing.T) {
 		}},
 		{"what a wizard sends", definition(`"properties": true, "readonly": "SET", "auto": true, "schedule": {}, "retention_policy": "SOURCE", "allow_from_scratch": true,
 			"lifetimes": [{}], "encryption": true, "encryption_key": "correct horse"`), []fault{
+			invalid(pre+"encryption_key_format", "This property is required when remote dataset encryption is enabled"),
+			invalid(pre+"encryption_key_location", "This property is required when remote dataset encryption is enabled"),
+			invalid(pre+"lifetimes", "This field has no sense for specified retention policy"),
 			invalid(pre+"properties", unsupported+"set it to false; the target inherits its properties"),
 			invalid(pre+"encryption", unsupported+"set it to false; encrypted datasets stay encrypted as they are"),
 			invalid(pre+"encryption_key", unsupported+"leave it out"),
@@ -233,7 +236,6 @@ func TestReplicationCreateFaults(t *testing.T) {
 			invalid(pre+"allow_from_scratch", unsupported+"set it to false; a target that has nothing in common is refused and left as it is"),
 			invalid(pre+"readonly", unsupported+"set it to IGNORE"),
 			invalid(pre+"retention_policy", unsupported+"set it to NONE; no snapshot is destroyed at the target"),
-			invalid(pre+"lifetimes", unsupported+"leave it out"),
 		}},
 		{"nothing is asked for by an empty value", definition(`"name": "weekly", "lifetimes": [ ], "restrict_schedule": null, "exclude": [], "properties_override": {}`), []fault{
 			invalid(pre+"name", "Object with this name already exists"),

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/zferry/zferry/faults"
-	"github.com/zferry/zferry/zfs"
 )
 
 // The directions and transports of a task.
@@ -82,84 +81,6 @@ type Definition struct {
 
 // Remote tells whether one side is another system.
 func (d *Definition) Remote() bool { return d.Transport != Local }
-
-// Check finds what is wrong with d by itself, in the order of truenas-api.md 3.3, with its texts. connection is what is wrong
-// with the SSH connection that it names, "" if nothing is.
-func (d *Definition) Check(connection string) faults.List {
-	var bad faults.List
-	d.checkSelection(&bad)
-	d.checkTransport(&bad, connection)
-	if d.NameRegex != nil && len(d.NamingSchema)+len(d.AlsoIncludeSchema) > 0 {
-		bad.Addf("name_regex", "Naming regex can't be used with Naming schema") // rule 37
-	}
-	d.checkNames(&bad)
-	d.checkHonoured(&bad)
-	return bad
-}
-
-// checkSelection holds rules 4, 8 and 11 of 3.3.
-func (d *Definition) checkSelection(bad *faults.List) {
-	switch {
-	case d.NameRegex != nil:
-	case d.Direction == Push && len(d.SnapshotTasks)+len(d.AlsoIncludeSchema) == 0:
-		bad.Addf("periodic_snapshot_tasks", "You must at least either bind a periodic snapshot task or provide \"Also Include Naming Schema\" or \"Name Regex\" for push replication task")
-	case d.Direction == Pull && len(d.NamingSchema) == 0:
-		bad.Addf("naming_schema", "Naming schema or Name regex are required for pull replication")
-	}
-	if d.Direction == Pull && d.NoPull {
-		bad.Addf("direction", "You don't have permissions to use PULL replication")
-	}
-}
-
-// checkTransport holds rules 16 to 21 of 3.3.
-func (d *Definition) checkTransport(bad *faults.List, connection string) {
-	for _, f := range []struct {
-		field string
-		set   bool
-	}{
-		{"netcat_active_side", d.NetcatActiveSide != nil},
-		{"netcat_active_side_listen_address", d.NetcatActiveSideListenAddress != nil},
-		{"netcat_active_side_port_min", d.NetcatActiveSidePortMin != nil},
-		{"netcat_active_side_port_max", d.NetcatActiveSidePortMax != nil},
-		{"netcat_passive_side_connect_address", d.NetcatPassiveSideConnect != nil},
-	} {
-		if f.set && (d.Transport == SSH || !d.Remote()) {
-			bad.Addf(f.field, "This field only has sense for SSH+netcat replication")
-		}
-	}
-	switch {
-	case d.Remote() && d.SSHCredentials == nil:
-		bad.Addf("ssh_credentials", "SSH Credentials are required for non-local replication")
-	case !d.Remote() && d.SSHCredentials != nil:
-		bad.Addf("ssh_credentials", "Remote credentials have no sense for local replication")
-	case connection != "":
-		bad.Addf("ssh_credentials", "%s", connection)
-	}
-	if !d.Remote() && d.Compression != nil {
-		bad.Addf("compression", "Compression has no sense for local replication")
-	}
-	if !d.Remote() && d.SpeedLimit != nil {
-		bad.Addf("speed_limit", "Speed limit has no sense for local replication")
-	}
-}
-
-// checkNames holds our own rules: names that ZFS takes, and no tree into itself (decisions 16).
-func (d *Definition) checkNames(bad *faults.List) {
-	for i, s := range d.Sources {
-		if err := zfs.ValidName(s); err != nil {
-			bad.Addf("source_datasets."+itoa(i), "%s", sentence(err))
-		}
-	}
-	if err := zfs.ValidName(d.Target); err != nil {
-		bad.Addf("target_dataset", "%s", sentence(err))
-		return
-	}
-	for _, s := range d.Sources {
-		if !d.Remote() && (nested(s, d.Target) || nested(d.Target, s)) {
-			bad.Addf("target_dataset", "Target '%s' and source '%s' are the same dataset or one lies inside the other. Choose a target outside the source", d.Target, s)
-		}
-	}
-}
 
 // nested tells whether dataset is root or lies below it.
 func nested(dataset, root string) bool {

@@ -87,6 +87,8 @@ func TestRunOnceRules(t *testing.T) {
 			{Field: "mount", Text: unsupported + "set it to false"},
 		}},
 		{"bound tasks (3.6)", func(d *tasks.Definition) { d.SnapshotTasks = []int64{1} }, faults.List{
+			{Field: "periodic_snapshot_tasks.0", Text: "This snapshot task does not exist"},
+			{Field: "name_regex", Text: "Naming regex can't be used with periodic snapshot tasks"},
 			{Field: "periodic_snapshot_tasks", Text: unsupported + `leave it out and give name_regex ".*"`},
 		}},
 	}

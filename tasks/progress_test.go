@@ -138,9 +138,9 @@ func TestCheckOrder(t *testing.T) {
 			d.NetcatActiveSideListenAddress, d.NetcatActiveSidePortMin, d.NetcatActiveSidePortMax = ptr("x"), ptr[int64](1), ptr[int64](2)
 			d.Compression, d.SpeedLimit, d.Target, d.Auto = ptr("LZ4"), ptr[int64](1), "tank/data/x", true
 		}, []string{
-			"direction", "netcat_active_side", "netcat_active_side_listen_address", "netcat_active_side_port_min", "netcat_active_side_port_max",
+			"auto", "direction", "netcat_active_side", "netcat_active_side_listen_address", "netcat_active_side_port_min", "netcat_active_side_port_max",
 			"netcat_passive_side_connect_address", "ssh_credentials", "compression", "speed_limit", "name_regex", "target_dataset",
-			"naming_schema", "auto",
+			"naming_schema",
 		}},
 		{"push without a selection", func(d *Definition) {
 			d.NameRegex, d.NetcatActiveSide, d.SSHCredentials = nil, ptr("LOCAL"), nil
@@ -157,7 +157,7 @@ func TestCheckOrder(t *testing.T) {
 			d := plain()
 			tt.change(&d)
 			var got []string
-			for _, f := range d.Check("") {
+			for _, f := range d.Check(Around{}) {
 				got = append(got, f.Field)
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -190,31 +190,31 @@ func TestCheckTexts(t *testing.T) {
 		t.Run("3.3 rule "+tt.rule, func(t *testing.T) {
 			d := plain()
 			tt.change(&d)
-			if got := d.Check(tt.fault); len(got) == 0 || got[0] != tt.want {
+			if got := d.Check(Around{Connection: tt.fault}); len(got) == 0 || got[0] != tt.want {
 				t.Errorf("faults %v, want %v first", got, tt.want)
 			}
 		})
 	}
 	d := plain()
 	d.Direction, d.Compression, d.SpeedLimit = Pull, nil, nil
-	if got := d.Check(""); len(got) > 0 {
+	if got := d.Check(Around{}); len(got) > 0 {
 		t.Errorf("a pull with the role is refused: %v", got)
 	}
 	// decisions 16: equal and nested either way for LOCAL only.
 	for _, pair := range [][2]string{{"tank/data", "tank/data"}, {"tank", "tank/data"}, {"tank/data/sub", "tank/data"}} {
 		d := plain()
 		d.Sources, d.Target = []string{pair[0]}, pair[1]
-		if got := d.Check(""); len(got) > 0 {
+		if got := d.Check(Around{}); len(got) > 0 {
 			t.Errorf("decisions 16: over SSH %v is refused: %v", pair, got)
 		}
 		d.Transport, d.SSHCredentials = Local, nil
-		if got := d.Check(""); len(got) != 1 || got[0].Field != "target_dataset" {
+		if got := d.Check(Around{}); len(got) != 1 || got[0].Field != "target_dataset" {
 			t.Errorf("decisions 16: here %v gives %v", pair, got)
 		}
 	}
 	d = plain()
 	d.Transport, d.SSHCredentials, d.Sources, d.Target = Local, nil, []string{"tank/data"}, "tank/database"
-	if got := d.Check(""); len(got) > 0 {
+	if got := d.Check(Around{}); len(got) > 0 {
 		t.Errorf("decisions 16: neighbours are refused: %v", got)
 	}
 }

@@ -52,7 +52,7 @@ func (s *Service) Run(ctx context.Context, h *jobs.Handle, id int64, restart boo
 func (s *Service) RunOnce(ctx context.Context, h *jobs.Handle, d Definition) error {
 	d.OneTime = true
 	d.Name = fmt.Sprintf("Temporary replication task for job %d", h.ID())
-	bad, err := s.check(ctx, &d)
+	bad, err := s.check(ctx, 0, &d)
 	if err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func (s *Service) held(ctx context.Context, d *Definition) string {
 
 // Create keeps a new task, if nothing is wrong with it.
 func (s *Service) Create(ctx context.Context, d Definition) (Entry, error) {
-	bad, err := s.check(ctx, &d)
+	bad, err := s.check(ctx, 0, &d)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -208,26 +208,23 @@ func nameTaken() faults.Fault {
 	return faults.Fault{Field: "name", Text: "Object with this name already exists"}
 }
 
-// check finds everything that is wrong with d, in the order of truenas-api.md 3.3.
-func (s *Service) check(ctx context.Context, d *Definition) (faults.List, error) {
-	var bad faults.List
+// check finds everything that is wrong with d, in the order of truenas-api.md 3.3. id is the task that d is to become the
+// definition of, 0 for a new one.
+func (s *Service) check(ctx context.Context, id int64, d *Definition) (faults.List, error) {
+	var around Around
 	if !d.OneTime {
 		rows, err := s.store.Tasks(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(rows, func(row store.Task) bool { return row.Name == d.Name }) {
-			bad = append(bad, nameTaken())
-		}
+		around.NameTaken = slices.ContainsFunc(rows, func(row store.Task) bool { return row.ID != id && row.Name == d.Name })
 	}
-	connection := ""
 	if d.Remote() && d.SSHCredentials != nil {
 		if _, err := s.keychain.Config(ctx, *d.SSHCredentials); err != nil {
-			connection = bracketed(err)
+			around.Connection = bracketed(err)
 		}
 	}
-	bad = append(bad, d.Check(connection)...)
-	return bad, nil
+	return d.Check(around), nil
 }
 
 // bracketed is rule 21 of truenas-api.md 3.3.

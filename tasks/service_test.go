@@ -95,12 +95,12 @@ func TestCreateRules(t *testing.T) {
 			d.NetcatActiveSide, d.Sources, d.Target = ptr("LOCAL"), []string{"-a"}, "tank/*"
 		}, faults.List{
 			{Field: "name", Text: taken},
+			{Field: "auto", Text: "Pull replication that runs automatically must have a schedule"},
 			{Field: "direction", Text: "You don't have permissions to use PULL replication"},
 			{Field: "netcat_active_side", Text: "This field only has sense for SSH+netcat replication"},
 			{Field: "ssh_credentials", Text: "[ENOENT] Credential does not exist"},
 			{Field: "source_datasets.0", Text: `invalid name "-a": it would be taken for an option.`},
 			{Field: "target_dataset", Text: `invalid name "tank/*": character '*'.`},
-			{Field: "auto", Text: "This version of zferry does not support this: set it to false and start the task with replication.run"},
 		}},
 	}
 	before, _ := w.told.list()

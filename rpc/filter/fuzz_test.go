@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/zferry/zferry/pythonre"
 )
 
 // FuzzQuery gives arguments of any kind: they end in a result or an error, in bounded time, and leave the rows alone.
@@ -37,7 +39,7 @@ func FuzzQuery(f *testing.F) {
 		if err == nil {
 			check(t, q, rows)
 		}
-		if took := time.Since(start); took > 5*matchTime {
+		if took := time.Since(start); took > 5*pythonre.MatchTime {
 			t.Errorf("took %v", took)
 		}
 		after, err := json.Marshal(rows)
@@ -99,7 +101,7 @@ func FuzzPattern(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pattern, text string) {
 		start := time.Now()
 		re, err := newPattern(pattern, len(text)%2 == 0)
-		if took := time.Since(start); took > matchTime {
+		if took := time.Since(start); took > pythonre.MatchTime {
 			t.Errorf("compiled in %v", took)
 		}
 		if err != nil {
@@ -109,7 +111,7 @@ func FuzzPattern(f *testing.F) {
 		if _, err := r.match(re, text); err != nil && !errors.Is(err, errSlowPattern) {
 			t.Error(err)
 		}
-		if r.matching > 3*matchTime {
+		if r.matching > 3*pythonre.MatchTime {
 			t.Errorf("matched in %v", r.matching)
 		}
 	})
