@@ -30,6 +30,12 @@ func TestRegistry(t *testing.T) {
 		"replication.get_instance":                    read(tasksRead, tasksWrite),
 		"replication.create":                          read(tasksWrite),
 		"replication.update":                          read(tasksWrite),
+		"replication.list_datasets":                   read(tasksWrite),
+		"replication.create_dataset":                  read(tasksWrite),
+		"replication.list_naming_schemas":             read(tasksWrite),
+		"replication.count_eligible_manual_snapshots": read(tasksWrite),
+		"replication.target_unmatched_snapshots":      read(tasksWrite),
+		"replication.new_snapshot_name":               read("FULL_ADMIN"),
 		"replication.delete":                          read(tasksWrite),
 		"replication.run":                             {roles: []string{tasksWrite}, readRoles: []string{tasksRead}, job: true},
 		"replication.run_onetime":                     {roles: []string{tasksWrite}, job: true}, // own jobs only

@@ -33,6 +33,7 @@ func Replication(r *rpc.Registry, t *tasks.Service, k *keychain.Service, m *jobs
 	registerJob(r, m, "replication.run_onetime", rpc.Meta{
 		Description: "Replicates once, without a task.", Roles: write, Abortable: true, Logs: true,
 	}, nil, x.once)
+	x.registerLooks(r)
 	return x
 }
 

@@ -43,7 +43,21 @@ func (h *Host) Create(ctx context.Context, dataset string, props map[string]stri
 	for _, a := range set {
 		args = append(args, "-o", a)
 	}
-	_, err = h.run(ctx, append(args, dataset)...)
+	return h.create(ctx, append(args, dataset))
+}
+
+// CreateMounted creates a filesystem and missing parents, and mounts them where the user may. That it exists already is no
+// error.
+func (h *Host) CreateMounted(ctx context.Context, dataset string) error {
+	if err := ValidName(dataset); err != nil {
+		return err
+	}
+	return h.create(ctx, []string{"create", "-p", dataset})
+}
+
+// create runs zfs create. A filesystem that is there and could not be mounted is created.
+func (h *Host) create(ctx context.Context, args []string) error {
+	_, err := h.run(ctx, args...)
 	if errors.Is(err, errNotMounted) {
 		return nil
 	}

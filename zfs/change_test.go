@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -106,5 +107,16 @@ func TestGet(t *testing.T) {
 	h := New(play(t, call{argv: "zfs get -Hp -o property,value used t/a", stderr: "cannot open 't/a': dataset does not exist", err: exitStatus(1)}), Options{})
 	if _, err := h.Get(t.Context(), "t/a", "used"); !errors.Is(err, ErrNotExist) {
 		t.Errorf("missing: %v", err)
+	}
+}
+
+// A filesystem that could not be mounted is there all the same; every other failure is one.
+func TestCreateMounted(t *testing.T) {
+	var argv []string
+	if err := New(recorder{&argv}, Options{}).CreateMounted(t.Context(), "lab/a/b"); err != nil || !slices.Equal(argv, []string{"zfs", "create", "-p", "lab/a/b"}) {
+		t.Errorf("%q, %v", argv, err)
+	}
+	if err := New(answer{}, Options{}).CreateMounted(t.Context(), "-x"); !errors.Is(err, ErrName) {
+		t.Errorf("a bad name: %v", err)
 	}
 }

@@ -27,6 +27,21 @@ func (h *Host) Datasets(ctx context.Context, root string, recursive bool) ([]Dat
 	return list, nil
 }
 
+// Names lists the names of every filesystem and volume of the system, parents first.
+func (h *Host) Names(ctx context.Context) ([]string, error) {
+	out, err := h.run(ctx, "list", "-H", "-t", "filesystem,volume", "-o", "name")
+	if err != nil {
+		return nil, err
+	}
+	names := lines(out)
+	for _, name := range names {
+		if ValidName(name) != nil {
+			return nil, malformed("list", name)
+		}
+	}
+	return names, nil
+}
+
 // Ancestors lists the datasets above dataset that exist, the pool first. A missing pool is ErrNotExist.
 func (h *Host) Ancestors(ctx context.Context, dataset string) ([]Dataset, error) {
 	if err := ValidName(dataset); err != nil {

@@ -217,3 +217,16 @@ func FuzzSnapshots(f *testing.F) {
 		}
 	})
 }
+
+func TestNamesOfAll(t *testing.T) {
+	const argv = "zfs list -H -t filesystem,volume -o name"
+	got, err := New(play(t, call{argv: argv, stdout: "lab\nlab/a b\nlab/v\n"}), Options{}).Names(t.Context())
+	if diff := cmp.Diff([]string{"lab", "lab/a b", "lab/v"}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for _, line := range []string{"-x\n", "lab@s\n", "lab/a\tb\n", "\n\n"} {
+		if got, err := New(play(t, call{argv: argv, stdout: line}), Options{}).Names(t.Context()); !errors.Is(err, ErrOutput) {
+			t.Errorf("%q: got %q, %v", line, got, err)
+		}
+	}
+}
