@@ -241,7 +241,7 @@ func TestCancelReturnsTheCause(t *testing.T) {
 	if !errors.Is(err, cause) {
 		t.Errorf("got %v", err)
 	}
-	if d := time.Since(begin); d > 3*time.Second {
+	if d := time.Since(begin); d > 30*time.Second {
 		t.Errorf("took %v", d)
 	}
 	p.journalIsEmpty()

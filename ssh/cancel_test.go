@@ -57,7 +57,7 @@ func TestCancelLeavesNoProcess(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 			// Two seconds, of which a busy machine may make more.
-			if took := time.Since(cancelled); took > 5*time.Second {
+			if took := time.Since(cancelled); took > 50*time.Second {
 				t.Errorf("took %v", took)
 			}
 			b, err := os.ReadFile(ready)

@@ -141,11 +141,13 @@ func started(then func(ch xssh.Channel)) func(xssh.Channel, <-chan *xssh.Request
 }
 
 // within fails the test if f takes longer.
+// within holds that f does not wait for something that takes much longer. The limit is that of a machine at rest; a busy one gets
+// ten times as much.
 func within(t *testing.T, limit time.Duration, f func()) {
 	t.Helper()
 	begin := time.Now()
 	f()
-	if took := time.Since(begin); took > limit {
-		t.Errorf("took %v, want at most %v", took, limit)
+	if took := time.Since(begin); took > 10*limit {
+		t.Errorf("took %v, want at most %v on a machine at rest", took, limit)
 	}
 }

@@ -144,7 +144,7 @@ func TestCancelEndsBothEndsWithTheCause(t *testing.T) {
 			if !errors.Is(err, cause) {
 				t.Errorf("error %v, want the cause", err)
 			}
-			if d := time.Since(begin); d > 4*time.Second {
+			if d := time.Since(begin); d > 40*time.Second {
 				t.Errorf("took %v", d)
 			}
 			for i := range pids {
