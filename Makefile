@@ -57,7 +57,7 @@ lint: tools ## formatting, go.mod, vet, golangci-lint
 	@$(GOLANGCI) fmt --diff
 	@go mod tidy -diff
 	@go vet -tags lab ./...
-	@$(GOLANGCI) run
+	@$(GOLANGCI) run --allow-parallel-runners
 
 .PHONY: check
 check: ## what to run before a commit: lint and the tests that start no programs of ours

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/zferry/zferry/faults"
 	"github.com/zferry/zferry/ssh"
@@ -21,7 +23,10 @@ type Users interface {
 
 // Service is the keychain. Its methods may be called from any goroutine. Errors: faults.List for what a user can mend,
 // *faults.NotFound for an id that names nothing, those of package store.
-type Service struct{ store *store.Store }
+type Service struct {
+	store *store.Store
+	mu    sync.Mutex // held from reading what is to be changed to writing it
+}
 
 // New returns the keychain that s keeps.
 func New(s *store.Store) *Service { return &Service{store: s} }
@@ -55,45 +60,84 @@ func (s *Service) Get(ctx context.Context, id int64) (Credential, error) {
 
 // Create keeps a credential. A key pair without a public key gets it from the private one.
 func (s *Service) Create(ctx context.Context, c Credential) (Credential, error) {
-	taken, err := s.Taken(ctx, c.Name)
+	row, err := s.checked(ctx, &c)
 	if err != nil {
 		return c, err
 	}
-	if taken {
-		return c, faults.List{{Field: "name", Text: "Object with this name already exists"}}
-	}
-	bad := c.check()
-	if c.Type == TypeConnection {
-		if err := s.checkPair(ctx, &bad, "attributes.private_key", c.Connection.KeyPair); err != nil {
-			return c, err
-		}
-	}
-	if err := bad.Err(); err != nil {
-		return c, err
-	}
-	attributes, err := json.Marshal(c.attributes())
-	if err != nil {
-		return c, fmt.Errorf("credential: %w", err)
-	}
-	c.ID, err = s.store.AddCredential(ctx, store.Credential{Name: c.Name, Type: string(c.Type), Attributes: attributes})
+	c.ID, err = s.store.AddCredential(ctx, row)
 	if errors.Is(err, store.ErrExist) { // somebody else was faster
-		return c, faults.List{{Field: "name", Text: "Object with this name already exists"}}
+		return c, nameTaken()
 	}
 	return c, err
 }
 
-// Taken tells whether a credential has that name.
-func (s *Service) Taken(ctx context.Context, name string) (bool, error) {
-	rows, err := s.store.Credentials(ctx)
+// Update changes the name of a credential, if there is one, and lets change make its attributes anew; nil leaves them. What is
+// changed counts from the next connection on.
+func (s *Service) Update(ctx context.Context, id int64, name *string, change func(*Credential) error) (Credential, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, err := s.Get(ctx, id)
 	if err != nil {
-		return false, err
+		return c, err
 	}
-	for _, row := range rows {
-		if row.Name == name {
-			return true, nil
+	if name != nil {
+		c.Name = *name
+	}
+	if change != nil {
+		if err := change(&c); err != nil {
+			return c, err
 		}
 	}
-	return false, nil
+	row, err := s.checked(ctx, &c)
+	if err != nil {
+		return c, err
+	}
+	err = s.store.UpdateCredential(ctx, row)
+	switch {
+	case errors.Is(err, store.ErrExist):
+		return c, nameTaken()
+	case errors.Is(err, store.ErrNotFound): // deleted meanwhile
+		return c, &faults.NotFound{Kind: "KeychainCredential", ID: id}
+	}
+	return c, err
+}
+
+// checked completes c and gives it as it is kept, or what is wrong with it (truenas-api.md 4.3). Its own name is free to it.
+func (s *Service) checked(ctx context.Context, c *Credential) (store.Credential, error) {
+	taken, err := s.taken(ctx, c.Name, c.ID)
+	if err != nil {
+		return store.Credential{}, err
+	}
+	if taken {
+		return store.Credential{}, nameTaken()
+	}
+	bad := c.check()
+	if c.Type == TypeConnection {
+		if err := s.checkPair(ctx, &bad, "attributes.private_key", c.Connection.KeyPair); err != nil {
+			return store.Credential{}, err
+		}
+	}
+	if err := bad.Err(); err != nil {
+		return store.Credential{}, err
+	}
+	attributes, err := json.Marshal(c.attributes())
+	if err != nil {
+		return store.Credential{}, fmt.Errorf("credential: %w", err)
+	}
+	return store.Credential{ID: c.ID, Name: c.Name, Type: string(c.Type), Attributes: attributes}, nil
+}
+
+func nameTaken() faults.List {
+	return faults.List{{Field: "name", Text: "Object with this name already exists"}}
+}
+
+// Taken tells whether a credential has that name.
+func (s *Service) Taken(ctx context.Context, name string) (bool, error) { return s.taken(ctx, name, 0) }
+
+// taken passes over the credential except.
+func (s *Service) taken(ctx context.Context, name string, except int64) (bool, error) {
+	rows, err := s.store.Credentials(ctx)
+	return slices.ContainsFunc(rows, func(row store.Credential) bool { return row.Name == name && row.ID != except }), err
 }
 
 // checkPair adds a fault if id is not a key pair to log in with.
