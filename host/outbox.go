@@ -2,7 +2,9 @@ package host
 
 import (
 	"encoding/json"
+	"slices"
 	"sync"
+	"time"
 )
 
 // What may wait for a client that does not read. A client that is further behind is cut off: it could not catch up, and
@@ -12,16 +14,19 @@ const (
 	maxNoticeBytes = 32 << 20
 )
 
+// progressInterval is the least time between two notices of progress, of whatever jobs: a client gets ten a second.
+const progressInterval = 100 * time.Millisecond
+
 // notice is a notification for a client.
 type notice struct {
 	method string
 	params json.RawMessage
-	job    int64 // the job whose progress this is, and nothing else; 0 if it is anything else
+	place  uint64 // in the order in which notices were put
 }
 
-// outbox is what a client has not been sent yet. Putting something in never waits. Progress of a job takes the place of older
-// progress that still waits, so a slow client gets less of it, and one might be given progress less often by having next
-// hold it back; everything else is kept, in its order.
+// outbox is what a client has not been sent yet. Putting something in never waits. Progress is given out at a limited rate,
+// and while it waits, for that or for a slow client, newer progress of the job takes its place, and so does a change of the
+// job's state, which tells the progress too. Everything else is kept, in its order, and is held up by no progress.
 type outbox struct {
 	more chan struct{} // has a value when there may be something to take
 	most int           // bytes that may wait
@@ -30,7 +35,11 @@ type outbox struct {
 	waiting  []*notice
 	bytes    int
 	held     int               // how many answers are to go out before anything here
-	progress map[int64]*notice // of each job the progress that waits with nothing newer of that job behind it
+	last     uint64            // place of the last notice
+	progress map[int64]*notice // the progress that waits, by job
+	jobs     []int64           // whose progress waits, the longest first
+	due      time.Time         // before this no progress is given out
+	alarm    bool              // more is going to have a value at that time
 }
 
 func newOutbox(most int) *outbox {
@@ -41,44 +50,86 @@ func newOutbox(most int) *outbox {
 func (o *outbox) put(n notice, job int64, progress bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	older := o.progress[job]
-	if progress && older != nil {
-		o.bytes += len(n.params) - len(older.params)
-		older.params = n.params
-		return o.bytes <= o.most
+	if older := o.progress[job]; older != nil {
+		if progress {
+			o.bytes += len(n.params) - len(older.params)
+			older.params = n.params
+			return o.bytes <= o.most
+		}
+		o.dropLocked(job)
 	}
-	if job != 0 {
-		// Newer state of the job stands behind it now, so that its place must not be taken by what is newer still.
-		delete(o.progress, job)
-	}
+	o.last++
+	n.place = o.last
 	if progress {
-		n.job = job
 		o.progress[job] = &n
+		o.jobs = append(o.jobs, job)
+	} else {
+		o.waiting = append(o.waiting, &n)
 	}
-	o.waiting = append(o.waiting, &n)
 	o.bytes += len(n.params)
-	select {
-	case o.more <- struct{}{}:
-	default:
-	}
-	return len(o.waiting) <= maxNotices && o.bytes <= o.most
+	o.wake()
+	return len(o.waiting)+len(o.jobs) <= maxNotices && o.bytes <= o.most
+}
+
+// dropLocked removes the progress of a job that waits, and returns it.
+func (o *outbox) dropLocked(job int64) *notice {
+	n := o.progress[job]
+	delete(o.progress, job)
+	i := slices.Index(o.jobs, job)
+	o.jobs = slices.Delete(o.jobs, i, i+1)
+	o.bytes -= len(n.params)
+	return n
 }
 
 // take removes the notice that is due next.
 func (o *outbox) take() (notice, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.held > 0 || len(o.waiting) == 0 {
+	if o.held > 0 {
+		return notice{}, false
+	}
+	if o.progressNextLocked() {
+		o.due = time.Now().Add(progressInterval)
+		return *o.dropLocked(o.jobs[0]), true
+	}
+	if len(o.waiting) == 0 {
 		return notice{}, false
 	}
 	n := o.waiting[0]
 	o.waiting[0] = nil // or the array would keep it
 	o.waiting = o.waiting[1:]
 	o.bytes -= len(n.params)
-	if n.job != 0 && o.progress[n.job] == n {
-		delete(o.progress, n.job)
-	}
 	return *n, true
+}
+
+// progressNextLocked tells whether progress is to be taken next. If only its time has not come yet, it sees to it that more
+// has a value then.
+func (o *outbox) progressNextLocked() bool {
+	if len(o.jobs) == 0 || len(o.waiting) > 0 && o.waiting[0].place < o.progress[o.jobs[0]].place {
+		return false
+	}
+	wait := time.Until(o.due)
+	if wait <= 0 {
+		return true
+	}
+	if !o.alarm {
+		o.alarm = true
+		time.AfterFunc(wait, func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.alarm = false
+			o.wake()
+		})
+	}
+	return false
+}
+
+// wake says that there may be something to take.
+func (o *outbox) wake() {
+	select {
+	case o.more <- struct{}{}:
+	default:
+	}
 }
 
 // hold keeps everything back until release, for an answer that must go out before.
@@ -92,16 +143,13 @@ func (o *outbox) release() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.held--
-	select {
-	case o.more <- struct{}{}:
-	default:
-	}
+	o.wake()
 }
 
 // clear forgets what waits.
 func (o *outbox) clear() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.waiting, o.bytes = nil, 0
+	o.waiting, o.jobs, o.bytes = nil, nil, 0
 	clear(o.progress)
 }
