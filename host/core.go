@@ -119,9 +119,18 @@ func (h *Host) getJobs(ctx context.Context, in queryArgs) (any, error) {
 	}
 	jobs = slices.DeleteFunc(jobs, func(e *jobEntry) bool { return !who.in(e.audience) })
 	slices.SortFunc(jobs, func(a, b *jobEntry) int { return cmp.Compare(a.ID, b.ID) })
+	// Secrets in results are for those who ask for them by name.
+	var extra struct {
+		Raw any `json:"raw_result"`
+	}
+	raw := json.Unmarshal(query.Options().Extra, &extra) == nil && extra.Raw == true
 	rows := make([]map[string]any, len(jobs))
 	for i, e := range jobs {
-		rows[i] = e.row()
+		if raw {
+			rows[i] = e.row()
+		} else {
+			rows[i] = e.shown()
+		}
 	}
 	found, err := query.Run(rows)
 	if err != nil {

@@ -26,6 +26,7 @@ type Host struct {
 	plugins   *plugins
 	processes map[string]Process
 	own       *ownJobs
+	history   *history
 	tokens    tokens
 	downloads downloads
 	servers   []server
@@ -64,10 +65,13 @@ func (h *Host) prepare(ctx context.Context) error {
 		h.processes[s.Name] = process
 	}
 	var err error
-	if h.plugins, err = openPlugins(ctx, h.store, h.processes, h.hub.publishJob); err != nil {
+	h.history = newHistory(h.store, h.log)
+	if h.plugins, err = openPlugins(ctx, h.history, h.processes, h.hub.publishJob); err != nil {
 		return err
 	}
-	h.own = newOwnJobs(h.store, h.work, h.hub.publishJob)
+	if h.own, err = newOwnJobs(ctx, h.history, h.work, h.hub.publishJob); err != nil {
+		return err
+	}
 	h.registerCore(&h.methods)
 	h.registerAuth(&h.methods)
 	if err := h.tokens.fill(); err != nil {
@@ -100,6 +104,7 @@ func (h *Host) Run(ctx context.Context) error {
 			}
 		})
 	}
+	h.work.start(ctx, h.history.run)
 	running, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	processes := h.runProcesses(running)
@@ -121,6 +126,7 @@ func (h *Host) Run(ctx context.Context) error {
 	err = errors.Join(err, processes())
 	h.closeListeners(ctx)
 	h.work.end()
+	h.history.flush(context.WithoutCancel(ctx))
 	return errors.Join(err, h.store.Close())
 }
 

@@ -69,6 +69,7 @@ type jobEntry struct {
 	audience audience
 	fields   json.RawMessage       // the job as clients see it
 	row      func() map[string]any // the same for queries
+	shown    func() map[string]any // row with the secrets of the result masked
 }
 
 func newEntry(job wireJob, rev uint64, a audience) *jobEntry {
@@ -79,16 +80,22 @@ func newEntry(job wireJob, rev uint64, a audience) *jobEntry {
 		job.Arguments = json.RawMessage("[]")
 	}
 	e := &jobEntry{wireJob: job, rev: rev, audience: a, fields: mustJSON(job)}
-	e.row = sync.OnceValue(func() map[string]any {
-		var row map[string]any
-		d := json.NewDecoder(bytes.NewReader(e.fields))
-		d.UseNumber()
-		if err := d.Decode(&row); err != nil {
-			panic(fmt.Sprintf("host: job %d: %v", job.ID, err)) // it was made by Marshal
-		}
-		return row
+	e.row = sync.OnceValue(func() map[string]any { return decodeRow(e.ID, e.fields) })
+	e.shown = sync.OnceValue(func() map[string]any {
+		job := e.wireJob
+		job.Result = redact(job.Result)
+		return decodeRow(e.ID, mustJSON(job))
 	})
 	return e
+}
+
+func decodeRow(id int64, fields json.RawMessage) (row map[string]any) {
+	d := json.NewDecoder(bytes.NewReader(fields))
+	d.UseNumber()
+	if err := d.Decode(&row); err != nil {
+		panic(fmt.Sprintf("host: job %d: %v", id, err)) // it was made by Marshal
+	}
+	return row
 }
 
 // readEntry reads a job that a plugin sent.

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -34,6 +35,7 @@ type jobTable struct {
 	series int64
 	// publish is called with mu held, so that the changes of a job come in order. It must not block.
 	publish func(jobChange)
+	history *history // where the table is kept; nil is nowhere
 
 	mu       sync.Mutex // guards the fields below
 	jobs     map[int64]*tableJob
@@ -45,12 +47,22 @@ type tableJob struct {
 	*jobEntry
 	told bool // subscribers know this state of it
 	link int  // the connection on which it was last heard of
+	copy bool // it is out of the history, and the plugin has not told of it since the host started
 }
 
 func newJobTable(series int64, publish func(jobChange)) *jobTable {
 	return &jobTable{
 		series: series, publish: publish,
 		jobs: make(map[int64]*tableJob), watchers: make(map[int64]map[chan struct{}]bool),
+	}
+}
+
+// recall puts in what is known from before the host started. Whatever the plugin says takes its place.
+func (t *jobTable) recall(list []*jobEntry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range list {
+		t.jobs[e.ID] = &tableJob{jobEntry: e, copy: true}
 	}
 }
 
@@ -67,7 +79,7 @@ func (t *jobTable) acceptLocked(e *jobEntry, link int, tell bool) error {
 		return fmt.Errorf("job %d is not of the series %d", e.ID, t.series)
 	}
 	old := t.jobs[e.ID]
-	if old != nil {
+	if old != nil && !old.copy {
 		old.link = link
 		switch {
 		case e.rev < old.rev, e.rev == old.rev && (old.told || !tell):
@@ -77,6 +89,9 @@ func (t *jobTable) acceptLocked(e *jobEntry, link int, tell bool) error {
 		}
 	}
 	t.jobs[e.ID] = &tableJob{jobEntry: e, told: tell, link: link}
+	if old == nil || !old.copy || old.rev != e.rev || !bytes.Equal(old.fields, e.fields) {
+		t.history.note(e, old != nil && old.State == e.State && !e.final())
+	}
 	if tell && !e.Transient {
 		t.tellLocked(old, e)
 	}
@@ -113,7 +128,11 @@ func (t *jobTable) merge(list []*jobEntry, link int) error {
 	}
 	t.loaded = true
 	for _, id := range slices.Sorted(maps.Keys(t.jobs)) {
-		if j := t.jobs[id]; j.link < link && !j.final() {
+		switch j := t.jobs[id]; {
+		case j.copy: // the plugin has begun anew, or keeps it no more
+			delete(t.jobs, id)
+			t.history.forget(id)
+		case j.link < link && !j.final():
 			t.forgetLocked(j, link)
 		}
 	}
@@ -129,6 +148,7 @@ func (t *jobTable) forgetLocked(j *tableJob, link int) {
 	job.TimeFinished = mustJSON(rpc.Date(time.Now()))
 	e := newEntry(job, j.rev, j.audience)
 	t.jobs[e.ID] = &tableJob{jobEntry: e, told: true, link: link}
+	t.history.note(e, false)
 	if !e.Transient {
 		t.tellLocked(j, e)
 	}

@@ -22,11 +22,13 @@ type notice struct {
 	method string
 	params json.RawMessage
 	place  uint64 // in the order in which notices were put
+	stale  bool   // progress with a newer state of the job behind it
 }
 
 // outbox is what a client has not been sent yet. Putting something in never waits. Progress is given out at a limited rate,
-// and while it waits, for that or for a slow client, newer progress of the job takes its place, and so does a change of the
-// job's state, which tells the progress too. Everything else is kept, in its order, and is held up by no progress.
+// and while it waits, for that or for a slow client, newer progress of the job takes its place. With a change of the job's state
+// behind it, which tells the progress too, it goes out at once or not at all: everything else is kept, in its order, and
+// is held up by no progress.
 type outbox struct {
 	more chan struct{} // has a value when there may be something to take
 	most int           // bytes that may wait
@@ -56,23 +58,31 @@ func (o *outbox) put(n notice, job int64, progress bool) bool {
 			older.params = n.params
 			return o.bytes <= o.most
 		}
-		o.dropLocked(job)
+		older = o.pickLocked(job)
+		o.last++
+		older.stale, older.place = true, o.last
+		o.appendLocked(older)
 	}
 	o.last++
 	n.place = o.last
 	if progress {
 		o.progress[job] = &n
 		o.jobs = append(o.jobs, job)
+		o.bytes += len(n.params)
 	} else {
-		o.waiting = append(o.waiting, &n)
+		o.appendLocked(&n)
 	}
-	o.bytes += len(n.params)
 	o.wake()
 	return len(o.waiting)+len(o.jobs) <= maxNotices && o.bytes <= o.most
 }
 
-// dropLocked removes the progress of a job that waits, and returns it.
-func (o *outbox) dropLocked(job int64) *notice {
+func (o *outbox) appendLocked(n *notice) {
+	o.waiting = append(o.waiting, n)
+	o.bytes += len(n.params)
+}
+
+// pickLocked removes the progress of a job that waits, and returns it.
+func (o *outbox) pickLocked(job int64) *notice {
 	n := o.progress[job]
 	delete(o.progress, job)
 	i := slices.Index(o.jobs, job)
@@ -88,18 +98,26 @@ func (o *outbox) take() (notice, bool) {
 	if o.held > 0 {
 		return notice{}, false
 	}
-	if o.progressNextLocked() {
-		o.due = time.Now().Add(progressInterval)
-		return *o.dropLocked(o.jobs[0]), true
+	for {
+		switch {
+		case o.progressNextLocked():
+			o.due = time.Now().Add(progressInterval)
+			return *o.pickLocked(o.jobs[0]), true
+		case len(o.waiting) == 0:
+			return notice{}, false
+		}
+		n := o.waiting[0]
+		o.waiting[0] = nil // or the array would keep it
+		o.waiting = o.waiting[1:]
+		o.bytes -= len(n.params)
+		if !n.stale {
+			return *n, true
+		}
+		if now := time.Now(); !now.Before(o.due) {
+			o.due = now.Add(progressInterval)
+			return *n, true
+		}
 	}
-	if len(o.waiting) == 0 {
-		return notice{}, false
-	}
-	n := o.waiting[0]
-	o.waiting[0] = nil // or the array would keep it
-	o.waiting = o.waiting[1:]
-	o.bytes -= len(n.params)
-	return *n, true
 }
 
 // progressNextLocked tells whether progress is to be taken next. If only its time has not come yet, it sees to it that more

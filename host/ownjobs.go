@@ -15,7 +15,7 @@ import (
 // errAborted is the cause with which a job of the host's own is cancelled.
 var errAborted = errors.New("aborted")
 
-// ownJobs are the jobs of the host itself. They live in memory only: after a restart nobody waits for them any more.
+// ownJobs are the jobs of the host itself. What has not ended when the host does has failed at the next start.
 type ownJobs struct {
 	store *state.Store
 	work  *work
@@ -26,8 +26,28 @@ type ownJobs struct {
 	cancel map[int64]context.CancelCauseFunc
 }
 
-func newOwnJobs(store *state.Store, w *work, publish func(jobChange)) *ownJobs {
-	return &ownJobs{store: store, work: w, table: newJobTable(0, publish), cancel: make(map[int64]context.CancelCauseFunc)}
+func newOwnJobs(ctx context.Context, kept *history, w *work, publish func(jobChange)) (*ownJobs, error) {
+	o := &ownJobs{store: kept.store, work: w, table: newJobTable(0, publish), cancel: make(map[int64]context.CancelCauseFunc)}
+	o.table.history = kept
+	all, err := kept.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range all[0] {
+		o.rev = max(o.rev, e.rev)
+	}
+	for i, e := range all[0] {
+		if e.final() {
+			continue
+		}
+		job := e.wireJob
+		job.fail(rpc.Errorf(rpc.EFAULT, "The server ended before the job did"))
+		job.TimeFinished = mustJSON(rpc.Date(time.Now()))
+		all[0][i] = newEntry(job, o.nextRev(), e.audience)
+		kept.note(all[0][i], false)
+	}
+	o.table.recall(all[0])
+	return o, nil
 }
 
 // ownJob is one of them.

@@ -17,6 +17,7 @@ import (
 // plugins is who offers what.
 type plugins struct {
 	store   *state.Store
+	history *history
 	publish func(jobChange)
 
 	registering sync.Mutex // held during a registration, so that two cannot take the same names
@@ -35,14 +36,20 @@ type route struct {
 }
 
 // openPlugins recalls the plugins that have registered before, and adds those that the host runs.
-func openPlugins(ctx context.Context, store *state.Store, supervised map[string]Process, publish func(jobChange)) (*plugins, error) {
+func openPlugins(ctx context.Context, kept *history, supervised map[string]Process, publish func(jobChange)) (*plugins, error) {
+	store := kept.store
 	known, err := store.Plugins(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ps := &plugins{store: store, publish: publish, all: make(map[string]*plugin)}
+	jobs, err := kept.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ps := &plugins{store: store, history: kept, publish: publish, all: make(map[string]*plugin)}
 	for _, k := range known {
-		p := &plugin{name: k.Name, series: k.Series, jobs: newJobTable(k.Series, publish)}
+		p := &plugin{name: k.Name, series: k.Series, jobs: ps.newTable(k.Series)}
+		p.jobs.recall(jobs[k.Series])
 		if err := json.Unmarshal(k.Offered, &p.offer); err != nil {
 			return nil, fmt.Errorf("plugin %s: what it offers: %w", k.Name, err)
 		}
@@ -59,6 +66,12 @@ func openPlugins(ctx context.Context, store *state.Store, supervised map[string]
 	}
 	ps.indexLocked()
 	return ps, nil
+}
+
+func (ps *plugins) newTable(series int64) *jobTable {
+	t := newJobTable(series, ps.publish)
+	t.history = ps.history
+	return t
 }
 
 // indexLocked makes the tables anew. When two plugins have the same name in what they offer, the one that is in use counts:
@@ -230,7 +243,7 @@ func (ps *plugins) admit(l *link, r registration, series int64) (secret string) 
 		ps.all[r.Name] = p
 	}
 	if p.jobs == nil {
-		p.jobs = newJobTable(series, ps.publish)
+		p.jobs = ps.newTable(series)
 	}
 	p.mu.Lock()
 	p.series = series

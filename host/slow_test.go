@@ -163,7 +163,7 @@ func TestSlowClient(t *testing.T) {
 			got = append(got, text)
 		}
 	}
-	want := []string{"added 1 RUNNING", "added 17 RUNNING", "changed 1 SUCCESS", "changed 17 FAILED"}
+	want := []string{"added 1 RUNNING", "added 17 RUNNING", "changed 1 RUNNING 499", "changed 1 SUCCESS", "changed 17 FAILED"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
