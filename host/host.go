@@ -73,6 +73,7 @@ func (h *Host) prepare(ctx context.Context) error {
 		return err
 	}
 	h.registerCore(&h.methods)
+	h.registerCalls(&h.methods)
 	h.registerAuth(&h.methods)
 	if err := h.tokens.fill(); err != nil {
 		return err

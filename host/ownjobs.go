@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,10 +25,23 @@ type ownJobs struct {
 	mu     sync.Mutex // guards the fields below
 	rev    uint64
 	cancel map[int64]context.CancelCauseFunc
+	locks  map[string][]*ownJob // who has each lock, and who waits for it
+}
+
+// maxWaiting is how many jobs may wait for a lock.
+const maxWaiting = 5
+
+// ownSpec is what a job of the host's own is to be.
+type ownSpec struct {
+	method string
+	params json.RawMessage
+	lock   string // jobs with the same lock run one after the other; "" is none
+	// run must give the job a final state, unless its context has ended.
+	run func(ctx context.Context, j *ownJob)
 }
 
 func newOwnJobs(ctx context.Context, kept *history, w *work, publish func(jobChange)) (*ownJobs, error) {
-	o := &ownJobs{store: kept.store, work: w, table: newJobTable(0, publish), cancel: make(map[int64]context.CancelCauseFunc)}
+	o := &ownJobs{store: kept.store, work: w, table: newJobTable(0, publish), cancel: make(map[int64]context.CancelCauseFunc), locks: make(map[string][]*ownJob)}
 	o.table.history = kept
 	all, err := kept.load(ctx)
 	if err != nil {
@@ -54,45 +68,127 @@ func newOwnJobs(ctx context.Context, kept *history, w *work, publish func(jobCha
 type ownJob struct {
 	jobs     *ownJobs
 	audience audience
+	lock     string
+	turn     chan struct{} // closed when the lock is this job's
 
 	mu   sync.Mutex // guards wire; held while the table is told
 	wire wireJob
 }
 
-// start makes a job of a call and runs it. run must give it a final state, unless its context has ended. A call whose client
-// wants it so is answered at the end of the job.
-func (o *ownJobs) start(ctx context.Context, method string, params json.RawMessage, run func(ctx context.Context, j *ownJob)) (any, error) {
+// start makes a job of a call and runs it. A call whose client wants it so is answered at the end of the job.
+func (o *ownJobs) start(ctx context.Context, spec ownSpec) (any, error) {
 	c := callOf(ctx)
-	id, err := o.store.NextJobID(ctx, jobStep)
+	j, err := o.add(ctx, c, spec)
 	if err != nil {
 		return nil, err
 	}
-	j := &ownJob{jobs: o, audience: audience{Owner: &c.who.user}, wire: wireJob{
-		ID: id, Method: method, Arguments: params, Abortable: true, State: stateWaiting,
-		Progress:    noProgress(),
-		TimeStarted: mustJSON(rpc.Date(time.Now())), Credentials: c.who.credentials,
-	}}
-	if c.id != nil {
-		j.wire.MessageIDs = []json.RawMessage{c.id}
-	}
-	j.update(func(*wireJob) {})
-	o.work.start(ctx, func(ctx context.Context) {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		o.setCancel(id, cancel)
-		defer o.setCancel(id, nil)
-		j.update(func(w *wireJob) { w.State = stateRunning })
-		run(ctx, j)
-	})
 	if c.id == nil || c.session.currentOptions().LegacyJobs {
-		return id, nil
+		return j.wire.ID, nil
 	}
 	rpc.ReleaseSlot(ctx)
-	e, err := o.table.await(ctx, id, func() error { return errNoJob(id) })
+	e, err := o.table.await(ctx, j.wire.ID, func() error { return errNoJob(j.wire.ID) })
 	if err != nil {
 		return nil, err
 	}
 	return e.outcome()
+}
+
+func (o *ownJobs) add(ctx context.Context, c *call, spec ownSpec) (*ownJob, error) {
+	j := &ownJob{jobs: o, audience: audience{Owner: &c.who.user}, lock: spec.lock, turn: make(chan struct{})}
+	if err := o.queue(j); err != nil {
+		return nil, err
+	}
+	id, err := o.store.NextJobID(ctx, jobStep)
+	if err != nil {
+		o.unlock(j)
+		return nil, err
+	}
+	j.wire = wireJob{
+		ID: id, Method: spec.method, Arguments: redactCall(spec.method, spec.params), Abortable: true, State: stateWaiting,
+		Progress:    noProgress(),
+		TimeStarted: mustJSON(rpc.Date(time.Now())), Credentials: c.who.credentials,
+	}
+	if c.id != nil {
+		j.wire.MessageIDs = []json.RawMessage{c.id}
+	}
+	running, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	o.setCancel(id, cancel) // before anybody knows of the job, so that it can be aborted from the first moment on
+	j.update(func(*wireJob) {})
+	o.work.start(ctx, func(ctx context.Context) {
+		defer o.unlock(j)
+		defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
+		defer o.setCancel(id, nil)
+		defer cancel(nil)
+		j.run(running, spec.run)
+	})
+	return j, nil
+}
+
+// run waits for the job's turn and runs it.
+func (j *ownJob) run(ctx context.Context, do func(ctx context.Context, j *ownJob)) {
+	select {
+	case <-j.turn:
+	case <-ctx.Done():
+	}
+	if ctx.Err() == nil {
+		j.update(func(w *wireJob) { w.State = stateRunning })
+		do(ctx, j)
+	} else if errors.Is(context.Cause(ctx), errAborted) {
+		j.update(func(w *wireJob) { w.State = stateAborted })
+	}
+}
+
+// end gives the job the state that err leads to. That of a job which ended with the host is told at the next start.
+func (j *ownJob) end(ctx context.Context, err error) {
+	switch {
+	case errors.Is(err, errAborted):
+		j.update(func(w *wireJob) { w.State = stateAborted })
+	case err != nil && ctx.Err() == nil:
+		j.update(func(w *wireJob) { w.fail(err) })
+	}
+}
+
+// queue lets the job wait for its lock.
+func (o *ownJobs) queue(j *ownJob) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	waiting := o.locks[j.lock]
+	if j.lock == "" || len(waiting) == 0 {
+		close(j.turn)
+	}
+	if j.lock == "" {
+		return nil
+	}
+	if len(waiting) > maxWaiting {
+		for _, other := range waiting {
+			if *other.audience.Owner == *j.audience.Owner {
+				return rpc.Errorf(rpc.EBUSY, "This job is already being performed")
+			}
+		}
+		return rpc.Errorf(rpc.EBUSY, "This job is already being performed by another user")
+	}
+	o.locks[j.lock] = append(waiting, j)
+	return nil
+}
+
+// unlock takes the job out of the queue for its lock, and hands that on if the job had it.
+func (o *ownJobs) unlock(j *ownJob) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	queue := o.locks[j.lock]
+	i := slices.Index(queue, j)
+	if i < 0 {
+		return
+	}
+	queue = slices.Delete(queue, i, i+1)
+	if len(queue) == 0 {
+		delete(o.locks, j.lock)
+		return
+	}
+	o.locks[j.lock] = queue
+	if i == 0 {
+		close(queue[0].turn)
+	}
 }
 
 func (o *ownJobs) setCancel(id int64, cancel context.CancelCauseFunc) {
@@ -135,18 +231,13 @@ func (j *ownJob) update(change func(w *wireJob)) {
 // jobWait is a job that does what another one does.
 func (h *Host) jobWait(ctx context.Context, params json.RawMessage) (any, error) {
 	who := callOf(ctx).who
-	return h.own.start(ctx, "core.job_wait", params, func(ctx context.Context, j *ownJob) {
+	return h.own.start(ctx, ownSpec{method: "core.job_wait", params: params, run: func(ctx context.Context, j *ownJob) {
 		in, err := rpc.Bind[jobArgs](params)
 		if err == nil {
 			err = h.follow(ctx, who, in.ID, j)
 		}
-		switch {
-		case errors.Is(err, errAborted):
-			j.update(func(w *wireJob) { w.State = stateAborted })
-		case err != nil && ctx.Err() == nil:
-			j.update(func(w *wireJob) { w.fail(err) })
-		}
-	})
+		j.end(ctx, err)
+	}})
 }
 
 // follow makes j like the job with that id, until that has ended. It returns nil then.

@@ -39,6 +39,10 @@ type offeredMethod struct {
 	Abortable   bool     `json:"abortable"`
 	Logs        bool     `json:"logs"`
 	ReadRoles   []string `json:"read_roles"`
+	Output      bool     `json:"output,omitempty"`
+	// JSON Schemas of the arguments, in a list, and of the result. nil: the plugin does not say.
+	Accepts json.RawMessage `json:"accepts,omitempty"`
+	Returns json.RawMessage `json:"returns,omitempty"`
 }
 
 type offeredEvent struct {

@@ -266,6 +266,7 @@ func registrationOf(r *rpc.Registry, events map[string][]string) (offered []map[
 	for _, m := range r.Methods() {
 		offered = append(offered, map[string]any{
 			"name": m.Name, "description": m.Description, "roles": orEmpty(m.Roles), "job": m.Job, "abortable": m.Abortable, "logs": m.Logs, "read_roles": orEmpty(m.ReadRoles),
+			"output": m.Output, "accepts": m.Accepts(), "returns": m.Returns(),
 		})
 	}
 	for name, roles := range events {

@@ -22,6 +22,7 @@ import (
 //	unique:"true"          no element of the list twice
 //	private:"true"         not for callers: only the default is accepted
 //	each_minlen:"1"        minlen of the elements of a list
+//	doc:"bytes a second"   what the description of the API says of it
 //
 // On a list or map, enum, min, max and long are for its elements. Fields may be strings, booleans, numbers, structs, slices,
 // maps with string keys, any (numbers become json.Number), json.RawMessage, pointers to these, for which null is allowed, and

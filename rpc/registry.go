@@ -18,6 +18,7 @@ type Meta struct {
 	Abortable   bool     // of its jobs
 	Logs        bool     // of its jobs
 	ReadRoles   []string // who may see other people's jobs of it
+	Output      bool     // its jobs write a byte stream, for core.download
 }
 
 // Method is a method on offer.

@@ -80,6 +80,7 @@ func (r *rules) choose(text string, valid bool) string {
 // field is one argument, or one key of an object.
 type field struct {
 	name      string
+	doc       string
 	index     []int
 	required  bool
 	private   bool
@@ -119,7 +120,7 @@ func fieldsOf(t reflect.Type) ([]field, error) {
 }
 
 func fieldOf(sf reflect.StructField, name, options string) (field, error) {
-	f := field{name: name, index: sf.Index, private: sf.Tag.Get("private") == "true"}
+	f := field{name: name, doc: sf.Tag.Get("doc"), index: sf.Index, private: sf.Tag.Get("private") == "true"}
 	f.rules.long, f.rules.unique = sf.Tag.Get("long") == "true", sf.Tag.Get("unique") == "true"
 	if choices := sf.Tag.Get("enum"); choices != "" {
 		f.rules.enum = strings.Split(choices, ",")
