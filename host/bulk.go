@@ -18,6 +18,7 @@ func (h *Host) registerCalls(r *rpc.Registry) {
 	rpc.RegisterRaw[bulkArgs](r, bulkMethod, rpc.Meta{
 		Description: "A job that calls a method with one set of arguments after the other, whatever becomes of each.", Job: true, Abortable: true,
 	}, h.bulk)
+	rpc.Register(r, "core.download", rpc.Meta{Description: "Starts a job, and gives its id and the URL of what it writes."}, h.download)
 	rpc.Register(r, "core.get_methods", rpc.Meta{Description: "Describes the methods that the caller may call."}, h.getMethods)
 	rpc.Register(r, "core.get_services", rpc.Meta{Description: "Lists the namespaces in which the caller may call something."}, h.getServices)
 }

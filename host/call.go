@@ -80,20 +80,14 @@ type forwarded struct {
 	Method string          `json:"method"`
 	Params json.RawMessage `json:"params"`
 	Caller rpc.Caller      `json:"caller"`
+	Output uint32          `json:"output,omitempty"` // the stream that its job writes
 }
 
 // forward has the plugin carry out a call. If the client wants it so, a call of a job is answered when the job has ended;
 // meanwhile it does not count as a call under way.
 func (s *session) forward(ctx context.Context, to route, who *identity, r rpc.Request) (any, error) {
-	params := r.Params
-	if len(params) == 0 {
-		params = json.RawMessage("[]")
-	}
 	options := s.currentOptions()
-	f := forwarded{Method: r.Method, Params: params, Caller: rpc.Caller{
-		Session: s.id, Credentials: who.credentials, User: who.user, Roles: who.roles, FullAdmin: who.admin,
-		Origin: s.origin, API: s.api, MessageID: r.ID, LegacyJobs: options.LegacyJobs,
-	}}
+	f := s.forwarded(who, r.Method, r.Params, r.ID)
 	var result json.RawMessage
 	if err := to.plugin.call(ctx, "plugin.call", f, &result); err != nil {
 		return nil, err
@@ -112,6 +106,17 @@ func (s *session) forward(ctx context.Context, to route, who *identity, r rpc.Re
 		return nil, err
 	}
 	return job.outcome()
+}
+
+// forwarded is a call on behalf of a user as a plugin is told of it.
+func (s *session) forwarded(who *identity, method string, params, id json.RawMessage) forwarded {
+	if len(params) == 0 {
+		params = json.RawMessage("[]")
+	}
+	return forwarded{Method: method, Params: params, Caller: rpc.Caller{
+		Session: s.id, Credentials: who.credentials, User: who.user, Roles: who.roles, FullAdmin: who.admin,
+		Origin: s.origin, API: s.api, MessageID: id, LegacyJobs: s.currentOptions().LegacyJobs,
+	}}
 }
 
 // known makes sure that the host knows a job before it answers with its number: the client may ask for it at once, and the

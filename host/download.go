@@ -23,13 +23,14 @@ const (
 	downloadStall = time.Minute
 )
 
-// download is a log that may be fetched once.
+// download is a log, or what a job writes, that may be fetched once.
 type download struct {
 	token    digest
 	job      int64
 	filename string
 	address  string // of the client that asked; "" if it came over a Unix socket
 	until    time.Time
+	pipe     *pipe // what the job writes; nil: it is the job's log
 }
 
 // downloads are those that nobody has fetched.
@@ -41,7 +42,10 @@ type downloads struct {
 // add gives the token for a download.
 func (ds *downloads) add(d download) string {
 	token := newSecret()
-	d.token, d.until = digestOf(token), time.Now().Add(downloadLasts)
+	d.token = digestOf(token)
+	if d.until.IsZero() {
+		d.until = time.Now().Add(downloadLasts)
+	}
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	ds.waiting = append(ds.waiting, d)
@@ -64,9 +68,9 @@ func (ds *downloads) take(token string) (download, bool) {
 }
 
 type downloadArgs struct {
-	ID       int64  `json:"id"`
-	Filename string `json:"filename"`
-	Buffered bool   `json:"buffered" default:"false"`
+	ID       int64  `json:"id" doc:"number of the job"`
+	Filename string `json:"filename" doc:"that a browser offers to save it under"`
+	Buffered bool   `json:"buffered" default:"false" doc:"makes no difference: the log is a file"`
 }
 
 func (h *Host) jobDownloadLogs(ctx context.Context, in downloadArgs) (string, error) {
@@ -111,6 +115,11 @@ func (h *Host) serveDownload(w http.ResponseWriter, r *http.Request) {
 	d, ok := h.downloads.take(r.URL.Query().Get("auth_token"))
 	if !ok || strconv.FormatInt(d.job, 10) != r.PathValue("job") || d.address != "" && d.address != hostPart(r.RemoteAddr) {
 		http.Error(w, "the token is wrong, was used before or has expired", http.StatusUnauthorized)
+		return
+	}
+	if d.pipe != nil {
+		unit.onEnd(d.pipe.giveUp)
+		d.pipe.send(w, r, d.filename)
 		return
 	}
 	p, ok := h.plugins.ofJob(d.job)
@@ -174,6 +183,11 @@ func (l *logFetch) send(w http.ResponseWriter, filename string) {
 		l.refuse(w)
 		return
 	}
+	sendFile(w, filename, buffer, n, err, l.read)
+}
+
+// sendFile writes a response of what was read already, which ended with err, and of all that read gives.
+func sendFile(w http.ResponseWriter, filename string, buffer []byte, n int, err error, read func([]byte) (int, error)) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Disposition", "attachment; filename="+quoted(filename))
 	control := http.NewResponseController(w)
@@ -183,7 +197,7 @@ func (l *logFetch) send(w http.ResponseWriter, filename string) {
 			_, err = w.Write(buffer[:n])
 		}
 		if err == nil {
-			n, err = l.read(buffer)
+			n, err = read(buffer)
 		}
 	}
 	if !errors.Is(err, io.EOF) || control.SetWriteDeadline(time.Time{}) != nil {
