@@ -44,6 +44,11 @@ manifest: ## manifest.json, from the methods of the plugin
 	@go run ./cmd/zferry-plugin manifest > manifest.json.new
 	@mv manifest.json.new manifest.json
 
+.PHONY: api-doc
+api-doc: ## docs/openrpc.json, from the methods of host and plugin
+	@go run ./testing/apidoc/cmd/apidoc > docs/openrpc.json.new
+	@mv docs/openrpc.json.new docs/openrpc.json
+
 .PHONY: deb
 deb: build ## build/zferry_VERSION_ARCH.deb, with both programs and a systemd unit
 	@packaging/deb.sh '$(VERSION)'

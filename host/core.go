@@ -17,12 +17,12 @@ type none *struct{}
 type noArgs struct{}
 
 type jobArgs struct {
-	ID int64 `json:"id"`
+	ID int64 `json:"id" doc:"number of the job"`
 }
 
 type queryArgs struct {
-	Filters json.RawMessage `json:"filters" default:"[]"`
-	Options json.RawMessage `json:"options" default:"{}"`
+	Filters json.RawMessage `json:"filters" default:"[]" doc:"conditions that all must hold: [field, operator, value]"`
+	Options json.RawMessage `json:"options" default:"{}" doc:"select, order_by, count, get, offset, limit, extra; with extra.raw_result secrets in results are shown"`
 }
 
 // registerCore registers core.*.
@@ -39,7 +39,7 @@ func (h *Host) registerCore(r *rpc.Registry) {
 }
 
 type optionsArgs struct {
-	Options map[string]json.RawMessage `json:"options"`
+	Options map[string]json.RawMessage `json:"options" doc:"legacy_jobs: calls of jobs answer with the id at once; private_methods; py_exceptions"`
 }
 
 func setOptions(ctx context.Context, in optionsArgs) (sessionOptions, error) {
@@ -75,7 +75,7 @@ func setOptions(ctx context.Context, in optionsArgs) (sessionOptions, error) {
 }
 
 type subscribeArgs struct {
-	Event string `json:"event" minlen:"1"`
+	Event string `json:"event" minlen:"1" doc:"name of a collection, or * for all"`
 }
 
 // subscribe lets full administrators subscribe to names that nobody has; others only learn that they may not.
@@ -99,7 +99,7 @@ func (h *Host) subscribe(ctx context.Context, in subscribeArgs) (any, error) {
 }
 
 type unsubscribeArgs struct {
-	ID string `json:"id"`
+	ID string `json:"id" doc:"what core.subscribe gave"`
 }
 
 func unsubscribe(ctx context.Context, in unsubscribeArgs) (none, error) {

@@ -72,14 +72,22 @@ func (h *Host) prepare(ctx context.Context) error {
 	if h.own, err = newOwnJobs(ctx, h.history, h.work, h.hub.publishJob); err != nil {
 		return err
 	}
-	h.registerCore(&h.methods)
-	h.registerCalls(&h.methods)
-	h.registerAuth(&h.methods)
+	h.register(&h.methods)
 	if err := h.tokens.fill(); err != nil {
 		return err
 	}
 	return h.listen(ctx)
 }
+
+// register registers all methods of the host's own.
+func (h *Host) register(r *rpc.Registry) {
+	h.registerCore(r)
+	h.registerCalls(r)
+	h.registerAuth(r)
+}
+
+// Methods registers the host's own methods for a description of them. They cannot be called.
+func Methods(r *rpc.Registry) { new(Host).register(r) }
 
 func (h *Host) pluginSocket() string { return filepath.Join(h.config.Dir, "plugin.sock") }
 

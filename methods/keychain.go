@@ -46,8 +46,8 @@ type keychainMethods struct {
 }
 
 type queryArgs struct {
-	Filters json.RawMessage `json:"filters" default:"[]"`
-	Options json.RawMessage `json:"options" default:"{}"`
+	Filters json.RawMessage `json:"filters" default:"[]" doc:"conditions that all must hold: [field, operator, value]"`
+	Options json.RawMessage `json:"options" default:"{}" doc:"select, order_by, count, get, offset, limit, extra"`
 }
 
 // answer runs a query over entries.
@@ -79,8 +79,8 @@ type keyPairAttributes struct {
 
 type connectionAttributes struct {
 	Host           string `json:"host" doc:"name or address"`
-	Port           int64  `json:"port" default:"22"`
-	Username       string `json:"username" default:"root"`
+	Port           int64  `json:"port" default:"22" doc:"TCP port of its SSH server"`
+	Username       string `json:"username" default:"root" doc:"who logs in there"`
 	PrivateKey     int64  `json:"private_key" doc:"id of an SSH_KEY_PAIR"`
 	RemoteHostKey  string `json:"remote_host_key" long:"true" doc:"lines of type and key that the host may show"`
 	ConnectTimeout int64  `json:"connect_timeout" default:"10" doc:"seconds"`
@@ -121,12 +121,12 @@ func (m keychainMethods) query(ctx context.Context, in queryArgs) (any, error) {
 }
 
 type idArgs struct {
-	ID      int64           `json:"id"`
-	Options instanceOptions `json:"options" default:"{}"`
+	ID      int64           `json:"id" doc:"number of the entry"`
+	Options instanceOptions `json:"options" default:"{}" doc:"extra options of the query"`
 }
 
 type instanceOptions struct {
-	Extra map[string]any `json:"extra" default:"{}"`
+	Extra map[string]any `json:"extra" default:"{}" doc:"options of the one method"`
 }
 
 func (m keychainMethods) get(ctx context.Context, in idArgs) (credentialEntry, error) {
@@ -135,14 +135,14 @@ func (m keychainMethods) get(ctx context.Context, in idArgs) (credentialEntry, e
 }
 
 type credentialCreateArgs struct {
-	Data credentialCreate `json:"keychain_credential_create"`
+	Data credentialCreate `json:"keychain_credential_create" doc:"the credential"`
 }
 
 // credentialCreate is a new credential. What its attributes are depends on its type.
 type credentialCreate struct {
-	Name       string          `json:"name" minlen:"1"`
-	Type       string          `json:"type" enum:"SSH_KEY_PAIR,SSH_CREDENTIALS"`
-	Attributes json.RawMessage `json:"attributes"`
+	Name       string          `json:"name" minlen:"1" doc:"no other credential has it"`
+	Type       string          `json:"type" enum:"SSH_KEY_PAIR,SSH_CREDENTIALS" doc:"a key pair, or a connection that uses one"`
+	Attributes json.RawMessage `json:"attributes" doc:"of a key pair private_key and public_key; of a connection host, port, username, private_key, remote_host_key, connect_timeout"`
 
 	keyPair    keyPairAttributes
 	connection connectionAttributes
@@ -205,10 +205,10 @@ func text(p *string) string {
 }
 
 type credentialDeleteArgs struct {
-	ID      int64 `json:"id"`
+	ID      int64 `json:"id" doc:"number of the credential"`
 	Options struct {
-		Cascade bool `json:"cascade" default:"false"`
-	} `json:"options" default:"{}"`
+		Cascade bool `json:"cascade" default:"false" doc:"also what uses a key pair"`
+	} `json:"options" default:"{}" doc:"how far it goes"`
 }
 
 func (m keychainMethods) delete(ctx context.Context, in credentialDeleteArgs) (any, error) {
@@ -229,10 +229,10 @@ func (m keychainMethods) generate(context.Context, struct{}) (keyPairAttributes,
 
 type scanArgs struct {
 	Scan struct {
-		Host           string `json:"host" minlen:"1"`
-		Port           int64  `json:"port" default:"22"`
+		Host           string `json:"host" minlen:"1" doc:"name or address"`
+		Port           int64  `json:"port" default:"22" doc:"TCP port of its SSH server"`
 		ConnectTimeout int64  `json:"connect_timeout" default:"10" doc:"seconds"`
-	} `json:"keychain_remote_ssh_host_key_scan"`
+	} `json:"keychain_remote_ssh_host_key_scan" doc:"whom to ask"`
 }
 
 func (m keychainMethods) scan(ctx context.Context, in scanArgs) (string, error) {

@@ -9,22 +9,22 @@ import (
 )
 
 type setupArgs struct {
-	Options setupOptions `json:"options"`
+	Options setupOptions `json:"options" doc:"the connection"`
 }
 
 // setupOptions is a setup (truenas-api.md 4.7). So far only what a user gives by hand is taken.
 type setupOptions struct {
-	PrivateKey     setupKey        `json:"private_key"`
-	ConnectionName string          `json:"connection_name" minlen:"1"`
-	SetupType      string          `json:"setup_type" enum:"MANUAL,SEMI-AUTOMATIC"`
-	Manual         *manualSetup    `json:"manual_setup" default:"null"`
-	SemiAutomatic  json.RawMessage `json:"semi_automatic_setup" default:"null"`
+	PrivateKey     setupKey        `json:"private_key" doc:"generate_key with the name of a new key pair, or existing_key_id"`
+	ConnectionName string          `json:"connection_name" minlen:"1" doc:"no other credential has it"`
+	SetupType      string          `json:"setup_type" enum:"MANUAL,SEMI-AUTOMATIC" doc:"which of the two members below counts"`
+	Manual         *manualSetup    `json:"manual_setup" default:"null" doc:"host, port, username, remote_host_key"`
+	SemiAutomatic  json.RawMessage `json:"semi_automatic_setup" default:"null" doc:"how to log in to the API of the other system"`
 }
 
 type manualSetup struct {
 	Host           string `json:"host" doc:"name or address"`
-	Port           int64  `json:"port" default:"22"`
-	Username       string `json:"username" default:"root"`
+	Port           int64  `json:"port" default:"22" doc:"TCP port of its SSH server"`
+	Username       string `json:"username" default:"root" doc:"who logs in there"`
 	RemoteHostKey  string `json:"remote_host_key" long:"true" doc:"lines of type and key that the host may show"`
 	ConnectTimeout int64  `json:"connect_timeout" default:"10" doc:"seconds"`
 }

@@ -76,7 +76,7 @@ func (x *Replications) create(ctx context.Context, in replicationCreateArgs) (an
 }
 
 type deleteArgs struct {
-	ID int64 `json:"id"`
+	ID int64 `json:"id" doc:"number of the task"`
 }
 
 func (x *Replications) delete(ctx context.Context, in deleteArgs) (bool, error) {
@@ -92,10 +92,10 @@ func (x *Replications) delete(ctx context.Context, in deleteArgs) (bool, error) 
 }
 
 type runArgs struct {
-	ID      int64 `json:"id"`
+	ID      int64 `json:"id" doc:"number of the task"`
 	Options struct {
 		ReallyRun bool `json:"really_run" default:"true" private:"true"`
-	} `json:"options" default:"{}"`
+	} `json:"options" default:"{}" doc:"none for callers"`
 }
 
 func (x *Replications) run(ctx context.Context, h *jobs.Handle, in runArgs) (any, error) {

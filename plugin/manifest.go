@@ -39,12 +39,19 @@ type manifestEvent struct {
 	Roles []string `json:"roles"`
 }
 
+// Release is the version that descriptions of the plugin name.
+func Release() string { return release }
+
+// Methods registers the plugin's methods for a description of them. They cannot be called.
+func Methods(r *rpc.Registry) {
+	methods.Keychain(r, nil, nil, nil)
+	methods.Replication(r, nil, nil, nil, nil)
+}
+
 // Manifest is manifest.json: what a host can know of the plugin without starting it. It is made from the methods themselves.
 func Manifest() ([]byte, error) {
 	var r rpc.Registry
-	// What is registered is not called here.
-	methods.Keychain(&r, nil, nil, nil)
-	methods.Replication(&r, nil, nil, nil, nil)
+	Methods(&r)
 	m := manifest{Name: "zferry", Version: release, Protocol: boundary.Protocol, Executable: "zferry-plugin", Elements: []string{}}
 	for _, x := range r.Methods() {
 		m.Methods = append(m.Methods, manifestMethod{x.Name, x.Description, orEmpty(x.Roles), x.Job, x.Abortable, x.Logs, x.ReadRoles})
