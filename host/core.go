@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/zferry/zferry/rpc"
 	"github.com/zferry/zferry/rpc/filter"
@@ -75,18 +76,22 @@ func setOptions(ctx context.Context, in optionsArgs) (sessionOptions, error) {
 }
 
 type subscribeArgs struct {
-	Event string `json:"event" minlen:"1" doc:"name of a collection, or * for all"`
+	Event string `json:"event" minlen:"1" doc:"name of a collection, such as core.get_jobs, or * for all"`
 }
 
-// subscribe lets full administrators subscribe to names that nobody has; others only learn that they may not.
+// subscribe lets full administrators subscribe to names that nobody has; others only learn that they may not. Arguments, as in
+// name:{"interval":2}, are for event sources, of which there are none.
 func (h *Host) subscribe(ctx context.Context, in subscribeArgs) (any, error) {
 	c := callOf(ctx)
-	if event, owner := h.plugins.event(in.Event); owner != nil {
-		if len(event.Roles) > 0 && !c.who.holds(event.Roles) {
-			return nil, errNotAuthorized()
-		}
-	} else if in.Event != jobsCollection && !c.who.admin {
+	name, _, source := strings.Cut(in.Event, ":")
+	event, owner := h.plugins.event(name)
+	known := owner != nil || name == jobsCollection || name == "*"
+	switch {
+	case owner != nil && len(event.Roles) > 0 && !c.who.holds(event.Roles),
+		owner == nil && name != jobsCollection && !c.who.admin:
 		return nil, errNotAuthorized()
+	case source && known:
+		return nil, rpc.ArgErrors{{Attribute: "event", Message: name + " takes no arguments"}}
 	}
 	if c.id == nil {
 		c.session.subscribe(in.Event)
@@ -95,7 +100,18 @@ func (h *Host) subscribe(ctx context.Context, in subscribeArgs) (any, error) {
 	// Clients take the next frame for the answer. What happens meanwhile must come too, but after it.
 	c.session.out.hold()
 	rpc.AfterReply(ctx, c.session.out.release)
+	if source {
+		c.session.out.put(notice{method: "notify_unsubscribed", params: noSource(in.Event)}, 0, false)
+		return newUUID(), nil
+	}
 	return c.session.subscribe(in.Event), nil
+}
+
+// noSource tells that a subscription has ended, because there is no such event source.
+func noSource(name string) json.RawMessage {
+	return mustJSON(map[string]any{
+		"collection": name, "error": rpc.ToWire(rpc.Errorf(rpc.ENOENT, "There is no event source %s", name)).Data,
+	})
 }
 
 type unsubscribeArgs struct {

@@ -95,7 +95,7 @@ func (m *offeredMethod) info() methodInfo {
 		i.Roles = []string{}
 	}
 	i.Filterable = len(accepts) == 2 && accepts[0].Name == "filters" && accepts[1].Name == "options"
-	_, action, _ := cutLast(m.Name)
+	_, action := cutLast(m.Name)
 	i.ItemMethod = slices.Contains([]string{"get_instance", "update", "delete"}, action)
 	return i
 }
@@ -114,7 +114,7 @@ type serviceConfig struct {
 func (h *Host) getServices(ctx context.Context, _ getServicesArgs) (map[string]serviceInfo, error) {
 	actions := make(map[string]map[string]bool)
 	for name := range h.offers(callOf(ctx).who) {
-		service, action, _ := cutLast(name)
+		service, action := cutLast(name)
 		if actions[service] == nil {
 			actions[service] = make(map[string]bool)
 		}
@@ -135,15 +135,15 @@ func (h *Host) getServices(ctx context.Context, _ getServicesArgs) (map[string]s
 }
 
 func serviceOf(method string) string {
-	service, _, _ := cutLast(method)
+	service, _ := cutLast(method)
 	return service
 }
 
 // cutLast cuts a name at its last dot.
-func cutLast(name string) (before, after string, found bool) {
+func cutLast(name string) (before, after string) {
 	i := strings.LastIndexByte(name, '.')
 	if i < 0 {
-		return "", name, false
+		return "", name
 	}
-	return name[:i], name[i+1:], true
+	return name[:i], name[i+1:]
 }

@@ -37,7 +37,10 @@ func TestOutboxOrder_2_4(t *testing.T) {
 		"jobs take turns": {
 			put: []step{
 				{0, "a1", 1, true},
-				{10 * time.Millisecond, "a2", 1, true}, {0, "b2", 2, true}, {0, "c2", 3, true}, {100 * time.Millisecond, "a3", 1, true},
+				{10 * time.Millisecond, "a2", 1, true},
+				{0, "b2", 2, true},
+				{0, "c2", 3, true},
+				{100 * time.Millisecond, "a3", 1, true},
 			},
 			want: []string{"0s a1", "100ms a2", "200ms b2", "300ms c2", "400ms a3"},
 		},

@@ -28,15 +28,7 @@ type slowClient struct {
 // it is told to.
 func (h *testHost) slow() *slowClient {
 	h.t.Helper()
-	address := strings.TrimSuffix(strings.TrimPrefix(h.addr.Client, "ws://"), "/api/current")
-	conn, err := (&net.Dialer{}).DialContext(h.t.Context(), "tcp", address)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	if err := conn.(*net.TCPConn).SetReadBuffer(128 << 10); err != nil {
-		h.t.Fatal(err)
-	}
-	c := rawClient(h.t, conn)
+	c := h.slowTo(h.addr.Client)
 	for i, call := range []string{
 		`"method":"auth.login_with_api_key","params":["` + h.adminKey() + `"]`,
 		`"method":"core.subscribe","params":["replication.query"]`,
@@ -48,6 +40,20 @@ func (h *testHost) slow() *slowClient {
 		}
 	}
 	return c
+}
+
+// slowTo connects such a client, and does nothing more.
+func (h *testHost) slowTo(url string) *slowClient {
+	h.t.Helper()
+	address := strings.TrimSuffix(strings.TrimPrefix(url, "ws://"), "/api/current")
+	conn, err := (&net.Dialer{}).DialContext(h.t.Context(), "tcp", address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := conn.(*net.TCPConn).SetReadBuffer(128 << 10); err != nil {
+		h.t.Fatal(err)
+	}
+	return rawClient(h.t, conn)
 }
 
 // rawClient makes a WebSocket of a connection.
