@@ -59,6 +59,9 @@ func (s *session) handle(ctx context.Context, conn *rpc.Conn, r rpc.Request) (an
 	if len(route.Roles) > 0 && !who.holds(route.Roles) {
 		return nil, errNotAuthorized()
 	}
+	if !offeredIn(s.api, r.Method) {
+		return nil, errNoMethodHere(r.Method)
+	}
 	return s.forward(ctx, route, who, r)
 }
 

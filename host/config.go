@@ -2,18 +2,20 @@ package host
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"time"
 )
 
 // Config says what to serve and where.
 type Config struct {
 	Dir    string // the host's state, its plugin socket and, after the first start, the administrator's API key; made with mode 0700
-	Listen string // loopback address and port for clients, such as "127.0.0.1:6000"; empty: none
-	Socket string // Unix socket for clients; empty: none
+	Listen string // address and port for clients, such as "127.0.0.1:6000"; empty: none
+	// TLS serves Listen with TLS, which is done anyway where the address is no loopback one, unless PlainHTTP says otherwise.
+	TLS, PlainHTTP bool
+	// TLSCert and TLSKey are PEM files, read again when they have changed. Empty: a certificate of the host's own in Dir, made at
+	// the first start that needs it.
+	TLSCert, TLSKey string
+	Sockets         []string // Unix sockets for clients
 
 	// TokenFile is kept filled with a registration token that nobody has used, for plugins that somebody else starts. Empty:
 	// none.
@@ -49,10 +51,11 @@ type Process interface {
 
 // Addresses are where a host can be reached.
 type Addresses struct {
-	Client  string // URL for clients, "" without Config.Listen
-	Socket  string // Unix socket for clients, "" without Config.Socket
-	Plugin  string // URL for plugins on this machine
-	KeyFile string // where the administrator's API key was written at the first start
+	Client      string   // URL for clients, "" without Config.Listen
+	Fingerprint string   // SHA-256 of the certificate there, "" without TLS
+	Sockets     []string // Unix sockets for clients
+	Plugin      string   // URL for plugins on this machine
+	KeyFile     string   // where the administrator's API key was written at the first start
 }
 
 // limits are how long somebody is waited for, and with how much.
@@ -85,17 +88,3 @@ func (l limits) withDefaults() limits {
 	}
 	return l
 }
-
-// checkLoopback refuses addresses where others than processes on this machine could connect.
-func checkLoopback(address string) error {
-	name, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("listen on %q: %v", address, err)
-	}
-	if ip := net.ParseIP(name); name == "localhost" || ip != nil && ip.IsLoopback() {
-		return nil
-	}
-	return fmt.Errorf("listen on %q: %w", address, errNoTLS)
-}
-
-var errNoTLS = errors.New("without TLS, which this version does not have yet, only loopback addresses are served (127.0.0.1, [::1], localhost)")

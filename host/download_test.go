@@ -76,7 +76,7 @@ func TestDownload(t *testing.T) {
 	local := h.dial(h.socketURL())
 	over := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "unix", h.addr.Socket)
+		return d.DialContext(ctx, "unix", h.addr.Sockets[0])
 	}}}
 	if got := get(t, over, "http://local"+link(local, 1, "x")); got.text != log {
 		t.Errorf("over the socket: status %d, %d bytes", got.status, len(got.text))

@@ -54,7 +54,7 @@ func serveIn(t testing.TB, dir string, adjust ...func(*Config)) *testHost {
 	h := &testHost{t: t, dir: dir, logs: &lockedBuffer{}, done: make(chan error, 1)}
 	ready := make(chan Addresses, 1)
 	c := Config{
-		Dir: dir, Listen: "127.0.0.1:0", Socket: filepath.Join(dir, "clients.sock"), Version: "1.2.3",
+		Dir: dir, Listen: "127.0.0.1:0", Sockets: []string{filepath.Join(dir, "clients.sock")}, Version: "1.2.3",
 		Log:    slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ready:  func(a Addresses) { ready <- a },
 		limits: limits{probe: time.Second},
@@ -173,7 +173,7 @@ func (h *testHost) dial(url string) *testClient {
 	return c
 }
 
-func (h *testHost) socketURL() string { return "unix://" + h.addr.Socket }
+func (h *testHost) socketURL() string { return "unix://" + h.addr.Sockets[0] }
 
 // login connects a client and logs it in.
 func (h *testHost) login(key string) *testClient {

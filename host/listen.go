@@ -2,7 +2,7 @@ package host
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,13 +21,6 @@ import (
 // pluginPath is the path of the WebSocket for plugins.
 const pluginPath = "/plugin/v1"
 
-// versions lists the versions of the API that clients may ask for by path, as they are told them.
-func versions() []string {
-	return []string{
-		"v25.04.0", "v25.04.1", "v25.04.2", "v25.10.0", "v25.10.1", "v25.10.2", "v25.10.5", "v26.0.0", "v27.0.0",
-	}
-}
-
 // clientHandler serves what clients use.
 func (h *Host) clientHandler() http.Handler {
 	mux := http.NewServeMux()
@@ -37,12 +30,8 @@ func (h *Host) clientHandler() http.Handler {
 	mux.HandleFunc("GET /api/v25.10.3", h.serveSession("v25.10.2"))
 	mux.HandleFunc("GET /api/v25.10.4", h.serveSession("v25.10.2"))
 	mux.HandleFunc("GET /api/current", h.serveSession("current"))
-	mux.HandleFunc("GET /api/versions", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(versions()); err != nil {
-			h.log.Debug("answer not sent", "err", err)
-		}
-	})
+	mux.HandleFunc("GET /api/versions", h.serveVersions)
+	mux.HandleFunc("GET /api/boot_id", h.serveBootID)
 	mux.HandleFunc("GET /_download/{job}", h.serveDownload)
 	return mux
 }
@@ -77,7 +66,7 @@ func newServer(listener net.Listener, handler http.Handler, log *slog.Logger) se
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		ConnContext:       withPeer,
+		ConnContext:       withConn,
 	}}
 }
 
@@ -95,24 +84,41 @@ func (h *Host) listen(ctx context.Context) (err error) {
 	}
 	h.addresses.Plugin = "unix://" + h.pluginSocket()
 	clients := h.clientHandler()
-	if socket := h.config.Socket; socket != "" {
+	for _, socket := range h.config.Sockets {
 		if err := h.listenUnix(ctx, socket, 0o666, clients); err != nil {
 			return err
 		}
-		h.addresses.Socket = socket
+		h.addresses.Sockets = append(h.addresses.Sockets, socket)
 	}
-	if address := h.config.Listen; address != "" {
-		if err := checkLoopback(address); err != nil {
+	if h.config.Listen == "" {
+		return nil
+	}
+	return h.listenTCP(ctx, clients)
+}
+
+func (h *Host) listenTCP(ctx context.Context, handler http.Handler) error {
+	encrypted, err := h.config.wantsTLS()
+	if err != nil {
+		return err
+	}
+	var certs *certificates
+	if encrypted {
+		if certs, err = openCertificates(&h.config); err != nil {
 			return err
 		}
-		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", address)
-		if err != nil {
-			return err
-		}
-		h.servers = append(h.servers, newServer(l, clients, h.log))
-		h.addresses.Client = "ws://" + l.Addr().String() + "/api/current"
 	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", h.config.Listen)
+	if err != nil {
+		return err
+	}
+	scheme := "ws://"
+	if encrypted {
+		scheme, h.addresses.Fingerprint = "wss://", fingerprint(certs.loaded)
+		l = tlsListener{l, certs.config()}
+	}
+	h.servers = append(h.servers, newServer(l, handler, h.log))
+	h.addresses.Client = scheme + l.Addr().String() + "/api/current"
 	return nil
 }
 
@@ -157,6 +163,14 @@ func removeStale(ctx context.Context, path string) error {
 		return fmt.Errorf("listen on %s: %v", path, err)
 	}
 	return os.Remove(path)
+}
+
+// withConn notes what a session has to know about the connection that its requests come over.
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		return withShown(ctx, encrypted)
+	}
+	return withPeer(ctx, conn)
 }
 
 type peerKey struct{}

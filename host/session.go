@@ -35,8 +35,10 @@ type session struct {
 	// origin is where it comes from: an address and a port, or the user of a Unix socket.
 	origin string
 	local  bool // it came over a Unix socket
-	log    *slog.Logger
-	out    *outbox
+	// certificate is the one (DER) that the client was shown, nil without TLS.
+	certificate []byte
+	log         *slog.Logger
+	out         *outbox
 
 	mu            sync.Mutex // guards the fields below
 	who           *identity  // nil: not logged in
@@ -54,7 +56,7 @@ type sessionOptions struct {
 func (h *Host) serveSession(api string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s := &session{
-			host: h, id: newUUID(), api: api, origin: r.RemoteAddr, out: newOutbox(h.limits.waiting),
+			host: h, id: newUUID(), api: api, origin: r.RemoteAddr, certificate: shownTo(r.Context()), out: newOutbox(h.limits.waiting),
 			options:       sessionOptions{LegacyJobs: true},
 			subscriptions: make(map[string]string),
 		}
@@ -75,6 +77,9 @@ func (h *Host) serveSession(api string) http.HandlerFunc {
 		}, s.run)
 	}
 }
+
+// tlsCertificate is the certificate (DER) that the client was shown, to which a login may be bound. It is nil without TLS.
+func (s *session) tlsCertificate() []byte { return s.certificate }
 
 // run sends the events of the session to the end of its connection.
 func (s *session) run(ctx context.Context, conn *rpc.Conn) {

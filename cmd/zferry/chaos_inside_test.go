@@ -168,7 +168,7 @@ func (i *inside) logger(who string) *slog.Logger {
 func (i *inside) startHost() {
 	i.t.Helper()
 	i.lives++
-	h, err := host.New(i.background(), host.Config{Dir: i.hostDir, Socket: i.path("h.sock"), Version: version, Log: i.logger("host")})
+	h, err := host.New(i.background(), host.Config{Dir: i.hostDir, Sockets: []string{i.path("h.sock")}, Version: version, Log: i.logger("host")})
 	if err != nil {
 		i.t.Fatalf("the host does not open what a kill left: %v", err)
 	}

@@ -19,7 +19,11 @@ import (
 type serveOptions struct {
 	dir         string
 	listen      string
-	socket      string
+	tls         bool
+	certificate string
+	key         string
+	plainHTTP   bool
+	sockets     []string
 	zfs         string
 	plugin      string
 	tokenFile   string
@@ -35,6 +39,9 @@ func newServeCommand() *cobra.Command {
 		Long: `Serves the JSON-RPC API of TrueNAS for replication on a WebSocket (path /api/current), and runs what replicates as a
 process of its own, zferry-plugin, which must lie beside this program.
 
+An address that is no loopback one is served with TLS, so that its URL begins with wss://. Without --tls-cert and --tls-key the
+certificate is one that the first such start makes; the line that says where clients connect has its fingerprint.
+
 The first start writes an API key for the administrator to DIR/` + keyName + `. At the socket root needs no login.
 
 SIGTERM stops transfers so that the next start resumes them. SIGHUP ends this program alone: transfers go on, and the
@@ -45,8 +52,12 @@ next start finds them.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.dir, "data-dir", "", "`folder` for all state (required)")
-	f.StringVar(&o.listen, "listen", defaultListen, "loopback `address` and port for clients; \"\" for none")
-	f.StringVar(&o.socket, "socket", "", "Unix socket for clients (default: none)")
+	f.StringVar(&o.listen, "listen", defaultListen, "`address` and port for clients; \"\" for none")
+	f.BoolVar(&o.tls, "tls", false, "serve it with TLS, which is done anyway where it is no loopback address")
+	f.StringVar(&o.certificate, "tls-cert", "", "PEM `file` with the certificate (default: one made at the first start)")
+	f.StringVar(&o.key, "tls-key", "", "PEM `file` with its key")
+	f.BoolVar(&o.plainHTTP, "plain-http", false, "no TLS, whatever the address: API keys and data then cross the network in the clear")
+	f.StringArrayVar(&o.sockets, "socket", nil, "Unix socket for clients, a `path`; can be repeated (default: none)")
 	f.StringVar(&o.zfs, "zfs", "", "`program` to use for zfs on this system (default: zfs in PATH)")
 	f.StringVar(&o.plugin, "plugin", "", "`program` of the plugin (default: zferry-plugin beside this program)")
 	f.StringVar(&o.tokenFile, "token-file", "", "`file` for a registration token, for plugins that somebody else starts")
@@ -61,8 +72,8 @@ next start finds them.`,
 var errLoggedOff = errors.New("signal received")
 
 func (o *serveOptions) run(cmd *cobra.Command) error {
-	if o.listen == "" && o.socket == "" {
-		return usageError{errors.New("nobody could connect: give --listen or --socket")}
+	if err := o.check(); err != nil {
+		return usageError{err}
 	}
 	plugin, err := o.pluginProgram()
 	if err != nil {
@@ -79,7 +90,8 @@ func (o *serveOptions) run(cmd *cobra.Command) error {
 	defer stop()
 
 	h, err := host.New(ctx, host.Config{
-		Dir: o.dir, Listen: o.listen, Socket: o.socket, TokenFile: o.tokenFile, Version: version, Log: log,
+		Dir: o.dir, Listen: o.listen, TLS: o.tls, TLSCert: o.certificate, TLSKey: o.key, PlainHTTP: o.plainHTTP, Sockets: o.sockets,
+		TokenFile: o.tokenFile, Version: version, Log: log,
 		Plugins: []host.Supervised{{Name: "zferry", Start: func(credentials func() (url, token, caPEM string)) (host.Process, error) {
 			return host.NewSupervisor(host.SupervisorConfig{
 				Command: append([]string{plugin}, o.pluginArguments()...), Dir: filepath.Join(o.dir, "plugin"), Version: version,
@@ -92,6 +104,22 @@ func (o *serveOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	return h.Run(ctx)
+}
+
+// check finds flags that contradict each other.
+func (o *serveOptions) check() error {
+	encrypted := o.tls || o.certificate != "" || o.key != ""
+	switch {
+	case o.listen == "" && len(o.sockets) == 0:
+		return errors.New("nobody could connect: give --listen or --socket")
+	case o.listen == "" && (encrypted || o.plainHTTP):
+		return errors.New("--tls, --tls-cert, --tls-key and --plain-http are about --listen, which is empty")
+	case (o.certificate == "") != (o.key == ""):
+		return errors.New("--tls-cert and --tls-key belong together")
+	case encrypted && o.plainHTTP:
+		return errors.New("--plain-http excludes --tls, --tls-cert and --tls-key")
+	}
+	return nil
 }
 
 // signals ends ctx as a signal says. The one after it is not held back.
@@ -124,10 +152,14 @@ func readyLine(a host.Addresses) string {
 	if a.Client != "" {
 		line += " at " + a.Client
 	}
-	if a.Socket != "" {
-		line += " at unix://" + a.Socket
+	for _, socket := range a.Sockets {
+		line += " at unix://" + socket
 	}
-	return line + ", API key in " + a.KeyFile
+	line += ", API key in " + a.KeyFile
+	if a.Fingerprint != "" {
+		line += ", certificate SHA-256 " + a.Fingerprint
+	}
+	return line
 }
 
 func (o *serveOptions) pluginArguments() []string {
