@@ -15,7 +15,9 @@ import (
 // WebSocket close codes that the host gives.
 const (
 	closeGoingAway = 1001
+	closeInvalid   = 1007
 	closePolicy    = 1008
+	closeInternal  = 1011
 	closeTryLater  = 1013
 	closeReplaced  = 4001 // ours: another connection of the same plugin has taken its place
 )

@@ -30,6 +30,7 @@ func (h *Host) clientHandler() http.Handler {
 	mux.HandleFunc("GET /api/v25.10.3", h.serveSession("v25.10.2"))
 	mux.HandleFunc("GET /api/v25.10.4", h.serveSession("v25.10.2"))
 	mux.HandleFunc("GET /api/current", h.serveSession("current"))
+	mux.HandleFunc("GET /websocket", h.serveLegacy)
 	mux.HandleFunc("GET /api/versions", h.serveVersions)
 	mux.HandleFunc("GET /api/boot_id", h.serveBootID)
 	mux.HandleFunc("GET /_download/{job}", h.serveDownload)

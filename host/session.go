@@ -39,6 +39,8 @@ type session struct {
 	certificate []byte
 	log         *slog.Logger
 	out         *outbox
+	send        func(ctx context.Context, conn *rpc.Conn, n notice) error // an event, in the protocol of the connection
+	legacy      bool                                                      // the connection speaks the legacy protocol
 
 	mu            sync.Mutex // guards the fields below
 	who           *identity  // nil: not logged in
@@ -52,29 +54,42 @@ type sessionOptions struct {
 	PyExceptions   bool `json:"py_exceptions"`
 }
 
+// newSession is a session for what connects with a request, and how large its frames may be. A Unix socket's user may be logged
+// in already.
+func (h *Host) newSession(r *http.Request, api string) (*session, rpc.FrameLimit) {
+	s := &session{
+		host: h, id: newUUID(), api: api, origin: r.RemoteAddr, certificate: shownTo(r.Context()), out: newOutbox(h.limits.waiting),
+		send: func(ctx context.Context, conn *rpc.Conn, n notice) error { return conn.Notify(ctx, n.method, n.params) },
+
+		options:       sessionOptions{LegacyJobs: true},
+		subscriptions: make(map[string]string),
+	}
+	limit := limitAnonymous()
+	if uid, ok := peerOf(r.Context()); ok {
+		s.local, s.origin = true, "uid "+strconv.Itoa(uid)
+		if s.who = peerIdentity(uid); s.who != nil {
+			limit = limitUser()
+		}
+	}
+	s.log = h.log.With("session", s.id, "origin", s.origin)
+	return s, limit
+}
+
 // serveSession is the handler of the paths of clients.
 func (h *Host) serveSession(api string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		s := &session{
-			host: h, id: newUUID(), api: api, origin: r.RemoteAddr, certificate: shownTo(r.Context()), out: newOutbox(h.limits.waiting),
-			options:       sessionOptions{LegacyJobs: true},
-			subscriptions: make(map[string]string),
-		}
-		limit := limitAnonymous()
-		if uid, ok := peerOf(r.Context()); ok {
-			s.local, s.origin = true, "uid "+strconv.Itoa(uid)
-			if s.who = peerIdentity(uid); s.who != nil {
-				limit = limitUser()
-			}
-		}
-		s.log = h.log.With("session", s.id, "origin", s.origin)
-		h.serveConn(w, r, rpc.Options{
-			Handler:  s.handle,
-			MaxFrame: limit, MaxCalls: maxCalls, MaxQueued: maxQueued,
-			ArrayParams:  true,
-			WriteTimeout: h.limits.write,
-			Log:          s.log,
-		}, s.run)
+		s, limit := h.newSession(r, api)
+		h.serveConn(w, r, s.connOptions(limit), s.run)
+	}
+}
+
+func (s *session) connOptions(limit rpc.FrameLimit) rpc.Options {
+	return rpc.Options{
+		Handler:  s.handle,
+		MaxFrame: limit, MaxCalls: maxCalls, MaxQueued: maxQueued,
+		ArrayParams:  true,
+		WriteTimeout: s.host.limits.write,
+		Log:          s.log,
 	}
 }
 
@@ -88,7 +103,7 @@ func (s *session) run(ctx context.Context, conn *rpc.Conn) {
 	for {
 		n, ok := s.out.take()
 		if ok {
-			if err := conn.Notify(ctx, n.method, n.params); err != nil {
+			if err := s.send(ctx, conn, n); err != nil {
 				s.log.Debug("event not sent", "err", err)
 			}
 			continue
@@ -137,7 +152,9 @@ func (s *session) logout(conn *rpc.Conn) {
 func (s *session) currentOptions() sessionOptions {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.options
+	options := s.options
+	options.LegacyJobs = options.LegacyJobs || s.legacy // its clients wait for jobs in another way
+	return options
 }
 
 func (s *session) subscribe(collection string) (id string) {

@@ -75,7 +75,7 @@ func newConn(ctx context.Context, ws *websocket.Conn, l *link, o Options) *Conn 
 	c.rpc = jsonrpc2.NewConn(handling, c.stream, server{c}, jsonrpc2.SetLogger(silent{}))
 
 	c.tasks.Go(c.write)
-	c.tasks.Go(c.read)
+	c.tasks.Go(func() { c.read(handling) })
 	c.tasks.Go(func() { c.notify(notifying) })
 	if o.PingAfter > 0 {
 		c.tasks.Go(c.watch)

@@ -26,6 +26,7 @@ const (
 	EFBIG           Errno = 27
 	ENOSPC          Errno = 28
 	EROFS           Errno = 30
+	EBADMSG         Errno = 74
 	EPROTONOSUPPORT Errno = 93
 	EOPNOTSUPP      Errno = 95
 	ECONNABORTED    Errno = 103

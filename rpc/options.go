@@ -30,6 +30,9 @@ type Options struct {
 	// While it runs nothing else is read for long, so it must be quick and must not wait for the other end.
 	Notified func(ctx context.Context, c *Conn, r Request)
 
+	// Frame, if not nil, gets all text frames, one after another: what is spoken is not JSON-RPC. It must not wait. See Conn.Carry.
+	Frame func(ctx context.Context, c *Conn, data []byte)
+
 	MaxFrame FrameLimit // of text frames; SetMaxFrame changes it
 	// MaxCalls requests are carried out at once, and MaxQueued are under way at most, the former included; what is beyond that
 	// is refused with -32000. 0 is no limit. See ReleaseSlot.

@@ -16,7 +16,7 @@ var errTooLarge = errors.New("frame is too large")
 
 // read reads frames until there are no more. When the connection is closing it throws them away and waits for the other
 // end's closing frame: to close with data unread would reset the connection, and the other end might miss why.
-func (c *Conn) read() {
+func (c *Conn) read(ctx context.Context) {
 	defer close(c.notified)
 	var binary []byte
 	for {
@@ -32,7 +32,7 @@ func (c *Conn) read() {
 		}
 		switch {
 		case kind == websocket.TextMessage:
-			err = c.readText(r)
+			err = c.readText(ctx, r)
 		case !c.o.Streams:
 			c.refusePeer(websocket.CloseUnsupportedData, binaryRefused)
 		default:
@@ -49,7 +49,7 @@ func (c *Conn) read() {
 }
 
 // readText reads a text frame and does what it says. Its error is one of the network.
-func (c *Conn) readText(r io.Reader) error {
+func (c *Conn) readText(ctx context.Context, r io.Reader) error {
 	data, err := c.limit.Load().read(r)
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -60,6 +60,9 @@ func (c *Conn) readText(r io.Reader) error {
 		return err
 	case !utf8.Valid(data):
 		c.refusePeer(websocket.CloseInvalidFramePayloadData, "Invalid UTF-8 text message")
+		return nil
+	case c.o.Frame != nil:
+		c.guard(Request{Method: "a frame"}, func() { c.o.Frame(ctx, c, data) })
 		return nil
 	}
 	m, fault := parse(data, c.o.ArrayParams)

@@ -28,6 +28,11 @@ func (s server) Handle(ctx context.Context, _ *jsonrpc2.Conn, req *jsonrpc2.Requ
 
 // serve runs the handler and answers.
 func (c *Conn) serve(ctx context.Context, r Request) {
+	c.carry(ctx, r, func(ctx context.Context, result json.RawMessage, err error) { c.reply(ctx, r, result, ToWire(err)) })
+}
+
+// carry runs the handler and calls answer, if somebody waits for one.
+func (c *Conn) carry(ctx context.Context, r Request, answer func(ctx context.Context, result json.RawMessage, err error)) {
 	ctx, replied := withAfter(ctx)
 	defer replied()
 	result, err := c.invoke(ctx, r)
@@ -37,7 +42,7 @@ func (c *Conn) serve(ctx context.Context, r Request) {
 	}
 	// Nobody waits for what a handler says because its connection is closed.
 	if r.ID != nil && ctx.Err() == nil {
-		c.reply(context.WithoutCancel(ctx), r, result, ToWire(err)) // closing the connection ends the wait for the turn
+		answer(context.WithoutCancel(ctx), result, err) // closing the connection ends the wait for the turn
 	}
 	if closing {
 		c.Hangup(end.Code, end.Reason)
