@@ -22,6 +22,13 @@ func registerJob[In any](r *rpc.Registry, m *jobs.Manager, name string, meta rpc
 	meta.Job = true
 	rpc.RegisterRaw[In](r, name, meta, func(ctx context.Context, params json.RawMessage) (int64, error) {
 		caller, _ := rpc.CallerOf(ctx)
+		var in In
+		if older, ok := any(in).(olderArgs); ok {
+			var err error
+			if params, err = older.fromOlder(caller.API, params); err != nil {
+				return 0, err
+			}
+		}
 		s := jobs.Spec{
 			Method: name, Arguments: redact(params), Abortable: meta.Abortable, Logs: meta.Logs, ReadRoles: meta.ReadRoles,
 			MessageID: caller.MessageID, Credentials: caller.Credentials, Owner: caller.User,

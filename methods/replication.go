@@ -99,6 +99,9 @@ type runArgs struct {
 }
 
 func (x *Replications) run(ctx context.Context, h *jobs.Handle, in runArgs) (any, error) {
+	if err := x.enabledFor(ctx, in.ID); err != nil {
+		return nil, failed(err, "")
+	}
 	return nil, failed(x.tasks.Run(ctx, h, in.ID, false), "")
 }
 
