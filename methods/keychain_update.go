@@ -11,11 +11,11 @@ import (
 )
 
 type credentialUpdateArgs struct {
-	ID   int64 `json:"id"`
+	ID   int64 `json:"id" doc:"id of a credential"`
 	Data struct {
-		Name       rpc.Optional[string]          `json:"name,omitzero" minlen:"1"`
+		Name       rpc.Optional[string]          `json:"name,omitzero" minlen:"1" doc:"a name that no other credential has"`
 		Attributes rpc.Optional[json.RawMessage] `json:"attributes,omitzero" doc:"all of them"`
-	} `json:"keychain_credential_update"`
+	} `json:"keychain_credential_update" doc:"what is to change"`
 }
 
 // update changes a credential. Its rules have another prefix than its model, as clients know it (truenas-api.md 4.3).
@@ -50,12 +50,12 @@ func rebind(c *keychain.Credential, attributes json.RawMessage) error {
 }
 
 type credentialIDArgs struct {
-	ID int64 `json:"id"`
+	ID int64 `json:"id" doc:"id of a credential"`
 }
 
 // credentialUse is something that uses a credential.
 type credentialUse struct {
-	Title  string `json:"title"`
+	Title  string `json:"title" doc:"what it is, with its name"`
 	Unbind string `json:"unbind_method" doc:"what deleting the credential with cascade does to it: delete or disable"`
 }
 
@@ -69,8 +69,8 @@ func (m keychainMethods) usedBy(ctx context.Context, in credentialIDArgs) ([]cre
 }
 
 type ofTypeArgs struct {
-	ID   int64  `json:"id"`
-	Type string `json:"type" enum:"SSH_KEY_PAIR,SSH_CREDENTIALS"`
+	ID   int64  `json:"id" doc:"id of a credential"`
+	Type string `json:"type" enum:"SSH_KEY_PAIR,SSH_CREDENTIALS" doc:"the type that it must have"`
 }
 
 // ofType is for the inside of a middleware: it shows secrets (truenas-api.md 4.5).

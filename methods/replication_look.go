@@ -48,7 +48,7 @@ func (n namingSchema) name(at time.Time) (string, error) {
 }
 
 type schemaArgs struct {
-	Schema namingSchema `json:"naming_schema"`
+	Schema namingSchema `json:"naming_schema" doc:"strftime: how the time of a snapshot becomes its name"`
 }
 
 type placeFields struct {
@@ -68,7 +68,7 @@ func (x *Replications) listDatasets(ctx context.Context, in listDatasetsArgs) ([
 }
 
 type createDatasetArgs struct {
-	Dataset string `json:"dataset"`
+	Dataset string `json:"dataset" doc:"a filesystem"`
 	placeFields
 }
 
@@ -78,16 +78,16 @@ func (x *Replications) createDataset(ctx context.Context, in createDatasetArgs) 
 
 type countEligibleArgs struct {
 	Data struct {
-		Datasets     []string       `json:"datasets" minlen:"1"`
-		NamingSchema []namingSchema `json:"naming_schema" default:"[]"`
-		NameRegex    *string        `json:"name_regex" default:"null" minlen:"1"`
+		Datasets     []string       `json:"datasets" minlen:"1" doc:"without what is below them"`
+		NamingSchema []namingSchema `json:"naming_schema" default:"[]" doc:"count what one of these has named"`
+		NameRegex    *string        `json:"name_regex" default:"null" minlen:"1" doc:"count what this matches as a whole; a regular expression of Python"`
 		placeFields
-	} `json:"count_eligible_manual_snapshots"`
+	} `json:"count_eligible_manual_snapshots" doc:"what to count"`
 }
 
 type eligible struct {
-	Total    int `json:"total"`
-	Eligible int `json:"eligible"`
+	Total    int `json:"total" doc:"all snapshots"`
+	Eligible int `json:"eligible" doc:"those that are selected"`
 }
 
 func (x *Replications) countEligible(ctx context.Context, in countEligibleArgs) (eligible, error) {
@@ -146,9 +146,9 @@ func selection(schemas []namingSchema, regex *string) (func(name string) (bool, 
 }
 
 type unmatchedArgs struct {
-	Direction string   `json:"direction" enum:"PUSH,PULL"`
-	Sources   []string `json:"source_datasets" minlen:"1"`
-	Target    string   `json:"target_dataset"`
+	Direction string   `json:"direction" enum:"PUSH,PULL" doc:"of the task that is to be made"`
+	Sources   []string `json:"source_datasets" minlen:"1" doc:"its sources"`
+	Target    string   `json:"target_dataset" doc:"its target"`
 	placeFields
 }
 

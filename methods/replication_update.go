@@ -13,7 +13,7 @@ import (
 )
 
 type replicationUpdateArgs struct {
-	ID   int64           `json:"id"`
+	ID   int64           `json:"id" doc:"id of a task"`
 	Data json.RawMessage `json:"replication_update" doc:"the fields of replication.create that are to change"`
 }
 
