@@ -48,7 +48,7 @@ func (f *jobFollower) hear(_ context.Context, _ *rpc.Conn, r rpc.Request) {
 // order, and the one that is stuck slows nobody.
 func TestManySockets_2_4(t *testing.T) {
 	noLeaks(t)
-	const clients, jobs, steps = 250, 20, 15
+	const clients, jobs, steps = 100, 20, 12
 	h := serve(t)
 	p := h.plugin()
 	h.slow() // reads no more
