@@ -76,6 +76,7 @@ func TestOutboxOrder_2_4(t *testing.T) {
 				}
 				o.release()
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				close(stop)
 				if diff := cmp.Diff(tt.want, got); diff != "" {
 					t.Errorf("what came out (-want +got):\n%s", diff)
