@@ -84,12 +84,22 @@ type forwarded struct {
 	Params json.RawMessage `json:"params"`
 	Caller rpc.Caller      `json:"caller"`
 	Output uint32          `json:"output,omitempty"` // the stream that its job writes
+	// Input and MoreInputs are byte streams that the method reads; 0 and nil are none.
+	Input      uint32   `json:"input,omitempty"`
+	MoreInputs []uint32 `json:"more_inputs,omitempty"`
+}
+
+// caller is the session as a plugin is told of it, in a call with that id.
+func (s *session) caller(who *identity, id json.RawMessage) rpc.Caller {
+	return rpc.Caller{
+		Session: s.id, Credentials: who.credentials, User: who.user, Roles: who.roles, FullAdmin: who.admin,
+		Origin: s.origin, API: s.api, MessageID: id, LegacyJobs: s.currentOptions().LegacyJobs,
+	}
 }
 
 // forward has the plugin carry out a call. If the client wants it so, a call of a job is answered when the job has ended;
 // meanwhile it does not count as a call under way.
 func (s *session) forward(ctx context.Context, to route, who *identity, r rpc.Request) (any, error) {
-	options := s.currentOptions()
 	f := s.forwarded(who, r.Method, r.Params, r.ID)
 	var result json.RawMessage
 	if err := to.plugin.call(ctx, "plugin.call", f, &result); err != nil {
@@ -99,7 +109,7 @@ func (s *session) forward(ctx context.Context, to route, who *identity, r rpc.Re
 	if !to.Job || r.ID == nil || json.Unmarshal(result, &id) != nil {
 		return result, nil
 	}
-	if options.LegacyJobs {
+	if f.Caller.LegacyJobs {
 		s.known(ctx, to.plugin, id)
 		return result, nil
 	}
@@ -116,10 +126,7 @@ func (s *session) forwarded(who *identity, method string, params, id json.RawMes
 	if len(params) == 0 {
 		params = json.RawMessage("[]")
 	}
-	return forwarded{Method: method, Params: params, Caller: rpc.Caller{
-		Session: s.id, Credentials: who.credentials, User: who.user, Roles: who.roles, FullAdmin: who.admin,
-		Origin: s.origin, API: s.api, MessageID: id, LegacyJobs: s.currentOptions().LegacyJobs,
-	}}
+	return forwarded{Method: method, Params: params, Caller: s.caller(who, id)}
 }
 
 // known makes sure that the host knows a job before it answers with its number: the client may ask for it at once, and the

@@ -34,6 +34,8 @@ func (h *Host) clientHandler() http.Handler {
 	mux.HandleFunc("GET /api/versions", h.serveVersions)
 	mux.HandleFunc("GET /api/boot_id", h.serveBootID)
 	mux.HandleFunc("GET /_download/{job}", h.serveDownload)
+	mux.HandleFunc("POST /_upload", h.serveUpload)
+	mux.HandleFunc("POST /_upload/", h.serveUpload)
 	return mux
 }
 

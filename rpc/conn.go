@@ -116,8 +116,12 @@ func (c *Conn) Err() error {
 	return c.err
 }
 
-// SetMaxFrame changes the limit for the frames to come.
+// SetMaxFrame changes the limit for the frames to come. Without a connection, which a call that came otherwise does not have,
+// it does nothing.
 func (c *Conn) SetMaxFrame(m FrameLimit) {
+	if c == nil {
+		return
+	}
 	if m.Size == 0 {
 		m.Size = maxFrame
 	}
