@@ -231,8 +231,8 @@ func (c *customer) abort(ctx context.Context) {
 	}
 }
 
-// settle waits until no job is under way and those that were seen are in the table: after a start of the host it is not complete
-// before the plugin has registered.
+// settle waits until no job is under way and those that were seen are in the table. After a start of the host that is no sign of the
+// plugin: the host has a copy of its table.
 func (c *customer) settle() []customerJob {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.t.Context()), patience)
@@ -262,7 +262,9 @@ func (c *customer) finish() {
 	c.settle()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.t.Context()), patience)
 	defer cancel()
-	c.start(ctx, c.task)
+	for answers := c.answers(); c.answers() == answers && ctx.Err() == nil; wait(ctx, 20*time.Millisecond) {
+		c.start(ctx, c.task) // refused until the plugin has registered
+	}
 	all := c.settle()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -272,6 +274,13 @@ func (c *customer) finish() {
 			c.faultLocked("the last run, job %d, ends as %s: %s", last, j.State, orNothing(j.Error))
 		}
 	}
+}
+
+// answers is how many calls were answered with a job.
+func (c *customer) answers() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.given)
 }
 
 // check holds the table at the end against everything that was seen.
